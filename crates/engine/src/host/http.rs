@@ -1,0 +1,95 @@
+//! `wasi:http@0.3.0`, outbound: service chaining, and the network.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use http::uri::Scheme;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use super::call::TrapSignal;
+use crate::component::Definition;
+use crate::config::service_chaining_target;
+use crate::ports::OutboundRequest;
+
+type Sent = (
+    http::Response<WasiBody>,
+    Box<dyn Future<Output = Result<(), Error>> + Send>,
+);
+
+/// The outbound side of one instance.
+pub(crate) struct Outbound {
+    component: Arc<Definition>,
+    pub trap: Arc<TrapSignal>,
+}
+
+impl Outbound {
+    pub fn new(component: Arc<Definition>) -> Self {
+        Self {
+            component,
+            trap: Arc::default(),
+        }
+    }
+}
+
+impl WasiHttpHooks for Outbound {
+    fn default_scheme(&mut self) -> Option<Scheme> {
+        Some(Scheme::HTTP)
+    }
+
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _sent: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
+        let component = self.component.clone();
+        let trap = self.trap.clone();
+        Box::new(async move {
+            let detail = match component.caller.gate {
+                Some(_) => format!("{} {}", request.method(), request.uri()),
+                None => String::new(),
+            };
+            let fail = |text| Error::InternalError(Some(text));
+            let work = component.send(request, options);
+            match component.caller.call("http.send", || detail, fail, work).await {
+                Ok(answer) => answer.map(|response| (response, done())),
+                Err(_) => {
+                    trap.trap();
+                    std::future::pending().await
+                }
+            }
+        })
+    }
+}
+
+fn done() -> Box<dyn Future<Output = Result<(), Error>> + Send> {
+    Box::new(std::future::ready(Ok(())))
+}
+
+impl Definition {
+    async fn send(
+        &self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+    ) -> Result<http::Response<WasiBody>, Error> {
+        if !self.allows_request(request.uri()) {
+            return Err(Error::HttpRequestDenied);
+        }
+        if let Some(target) = request.uri().host().and_then(service_chaining_target) {
+            let application = self.application.upgrade().ok_or(Error::DestinationUnavailable)?;
+            let target = application.component(target).ok_or(Error::DestinationNotFound)?.clone();
+            return application
+                .call(&target, request)
+                .await
+                .map_err(|error| Error::InternalError(Some(error.to_string())));
+        }
+        let options = options.unwrap_or_default();
+        let request = OutboundRequest {
+            request,
+            connect_timeout: options.connect_timeout,
+            first_byte_timeout: options.first_byte_timeout,
+            between_bytes_timeout: options.between_bytes_timeout,
+        };
+        self.ports.network.send(request).await
+    }
+}

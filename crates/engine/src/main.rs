@@ -1,0 +1,41 @@
+//! The `selvedge` binary: runs a Spin application on the embedded engine.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// What was asked for can't be done as it is written; nothing was started.
+const EXIT_REFUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli::Command::Up(options) = cli::Command::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&error.into()),
+    };
+    let code = match runtime.block_on(cli::up(options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse(&error),
+    };
+    // Tasks that are still at work must not hold the process: their requests had their time to end.
+    runtime.shutdown_background();
+    code
+}
+
+/// One sentence, with what lies behind it.
+fn refuse(error: &anyhow::Error) -> ExitCode {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    eprintln!("selvedge: {text}");
+    ExitCode::from(EXIT_REFUSED)
+}

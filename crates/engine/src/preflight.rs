@@ -1,0 +1,111 @@
+//! What can be checked before anything starts: each mistake is one sentence that says what and where.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use selvedge::schema;
+use selvedge::subscription::Subscriptions;
+
+use crate::Error;
+use crate::config::{Manifest, RuntimeConfig, SqliteDatabaseConfig, Variables, mounted_files, validate};
+
+/// The file that says who hears what, by the name under which the relay sees it.
+const SUBSCRIPTIONS: &str = "subscriptions.toml";
+
+/// Checks the manifest, the files that it names, the subscriptions, the state folder, and the databases' schema.
+///
+/// # Errors
+/// The first mistake that is found.
+pub fn check(manifest: &Manifest, runtime: &RuntimeConfig, variables: &Variables) -> Result<(), Error> {
+    validate(manifest, runtime, variables)?;
+    if let Some(path) = subscriptions_file(manifest)? {
+        check_subscriptions(&path, manifest)?;
+    }
+    check_writable(&runtime.state_dir)?;
+    for SqliteDatabaseConfig::Spin { path, .. } in runtime.sqlite_databases.values() {
+        check_schema(path)?;
+    }
+    Ok(())
+}
+
+/// The subscriptions of whichever component reads some.
+fn subscriptions_file(manifest: &Manifest) -> Result<Option<PathBuf>, Error> {
+    for component in manifest.components.values() {
+        let files = mounted_files(manifest, component)?;
+        if let Some(file) = files.into_iter().find(|file| file.guest == Path::new(SUBSCRIPTIONS)) {
+            return Ok(Some(file.host));
+        }
+    }
+    Ok(None)
+}
+
+fn check_subscriptions(path: &Path, manifest: &Manifest) -> Result<(), Error> {
+    let failed = |cause| Error::File {
+        path: path.to_owned(),
+        action: "read",
+        cause,
+    };
+    let text = std::fs::read_to_string(path).map_err(failed)?;
+    let wrong = |message: String| Error::Subscriptions {
+        path: path.to_owned(),
+        message,
+    };
+    let subscriptions = Subscriptions::parse(&text).map_err(|error| wrong(error.to_string()))?;
+    let unknown = subscriptions
+        .components()
+        .find(|(component, _)| !manifest.components.contains_key(*component));
+    match unknown {
+        None => Ok(()),
+        Some((component, line)) => {
+            let known: Vec<&str> = manifest.components.keys().map(String::as_str).collect();
+            let known = known.join(", ");
+            let message = format!(
+                "line {line}: the target function:{component} names no component of {}; use one of {known}",
+                manifest.file.display()
+            );
+            Err(wrong(message))
+        }
+    }
+}
+
+/// Creates the state folder and a file in it, which it removes again.
+fn check_writable(state_dir: &Path) -> Result<(), Error> {
+    let failed = |action| {
+        let path = state_dir.to_owned();
+        move |cause| Error::File { path, action, cause }
+    };
+    std::fs::create_dir_all(state_dir).map_err(failed("created"))?;
+    tempfile::NamedTempFile::new_in(state_dir).map_err(failed("written"))?;
+    Ok(())
+}
+
+/// Refuses a database that a newer kernel wrote. One that isn't there yet, or has no schema yet, is fine.
+fn check_schema(path: &Path) -> Result<(), Error> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let unreadable = |error: rusqlite::Error| Error::Store {
+        message: format!("the database {} can't be read: {error}", path.display()),
+    };
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(unreadable)?;
+    let has_versions = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+    let has_versions: i64 = connection
+        .query_row(has_versions, [schema::VERSION_TABLE], |row| row.get(0))
+        .map_err(unreadable)?;
+    if has_versions == 0 {
+        return Ok(());
+    }
+    let version = format!("SELECT version FROM {} WHERE name = ?1", schema::VERSION_TABLE);
+    let found: Option<i64> = connection
+        .query_row(&version, [schema::OWNER], |row| row.get(0))
+        .optional()
+        .map_err(unreadable)?;
+    match found {
+        Some(found) if found > schema::VERSION => Err(Error::NewerSchema {
+            path: path.to_owned(),
+            found,
+            known: schema::VERSION,
+        }),
+        _ => Ok(()),
+    }
+}

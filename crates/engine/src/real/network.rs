@@ -1,0 +1,42 @@
+//! The real network: HTTP, Redis and MQTT.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::Response;
+use wasmtime_wasi_http::Error;
+
+use super::http_client::HttpClient;
+use super::mqtt::RealMqttConnection;
+use super::redis::RealRedisConnection;
+use crate::ports::{
+    Body, MqttConnection, MqttError, MqttOptions, Network, OutboundRequest, RedisConnection, RedisError,
+};
+
+/// The machine's network. HTTP connections are kept and shared by all components.
+#[derive(Debug, Default)]
+pub struct RealNetwork {
+    http: HttpClient,
+}
+
+impl RealNetwork {
+    /// A network without open connections.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+#[async_trait]
+impl Network for RealNetwork {
+    async fn send(&self, request: OutboundRequest) -> Result<Response<Body>, Error> {
+        self.http.send(request).await
+    }
+
+    async fn redis(&self, address: &str) -> Result<Arc<dyn RedisConnection>, RedisError> {
+        Ok(Arc::new(RealRedisConnection::open(address).await?))
+    }
+
+    async fn mqtt(&self, options: MqttOptions) -> Result<Arc<dyn MqttConnection>, MqttError> {
+        Ok(Arc::new(RealMqttConnection::open(options)?))
+    }
+}

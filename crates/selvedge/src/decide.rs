@@ -1,0 +1,262 @@
+//! Commands: what is asked for is decided upon, and what was decided is appended.
+//!
+//! An entity is the sum of its events. Its rules are two pure functions: [`Entity::decide`] says which events a command
+//! leads to, [`Entity::evolve`] what an event changes.
+
+use http::StatusCode;
+use selvedge_events::{Data, Event, Timestamp};
+use serde::Serialize;
+
+use crate::http::Problem;
+use crate::idempotency::{self, Key};
+use crate::journal::{self, Record};
+use crate::{Error, Host, bell, limits, trace};
+
+/// A kind of thing whose history is a stream of events.
+pub trait Entity: Default {
+    /// The kind, as the first two parts of its events' names: `todos.task`.
+    const KIND: &'static str;
+    /// The source of its events, a URI-reference: `/todos`.
+    const SOURCE: &'static str;
+    /// What can be asked of it.
+    type Command;
+    /// Why a command is refused.
+    type Refusal;
+
+    /// The events that a command leads to; none when there is nothing to change. Pure.
+    ///
+    /// # Errors
+    /// The refusal, when the rules don't allow the command in this state.
+    fn decide(&self, command: &Self::Command) -> Result<Vec<NewEvent>, Self::Refusal>;
+
+    /// Takes in what an event changed. Pure, and never refuses: it has happened.
+    ///
+    /// # Errors
+    /// [`Error::Event`] when the event's data isn't what its type promises.
+    fn evolve(&mut self, event: &Event) -> Result<(), Error>;
+
+    /// The stream of the entity with this id.
+    fn stream(id: &str) -> String {
+        format!("{}/{id}", Self::KIND)
+    }
+}
+
+/// An event that was decided and isn't in the journal yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// Its type: `todos.task.created`.
+    pub event_type: &'static str,
+    /// Its data.
+    pub data: Data,
+}
+
+impl NewEvent {
+    /// An event with a value as its JSON data.
+    ///
+    /// # Panics
+    /// When the value can't be written as JSON; a struct of plain fields always can.
+    pub fn new(event_type: &'static str, data: &impl Serialize) -> Self {
+        Self {
+            event_type,
+            data: Data::json(data).expect("an event's data is a struct of plain fields"),
+        }
+    }
+}
+
+/// An entity as it is after some of its events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned<E> {
+    /// What it is.
+    pub state: E,
+    /// How many events it is made of; 0 when it doesn't exist.
+    pub version: i64,
+}
+
+/// What comes with a command.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Context<'a> {
+    /// The version that the caller has seen and wants to change, if it said so.
+    pub expected_version: Option<i64>,
+    /// The caller's idempotency key.
+    pub key: Option<&'a Key>,
+    /// The caller's `traceparent`.
+    pub trace: Option<&'a str>,
+}
+
+/// Why a command changed nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection<R> {
+    /// The entity's rules don't allow it.
+    #[error("the command is refused")]
+    Refused(R),
+    /// The entity isn't at the version that the caller wants to change.
+    #[error("it is at version {version}: read it again and send the change anew")]
+    Stale {
+        /// The version it is at.
+        version: i64,
+    },
+    /// The idempotency key came with another body before.
+    #[error("this Idempotency-Key was used for another request: use a new key for a new request")]
+    KeyReused,
+    /// The kernel failed.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+impl<R: Into<Problem>> From<Rejection<R>> for Problem {
+    fn from(rejection: Rejection<R>) -> Self {
+        match rejection {
+            Rejection::Refused(refusal) => refusal.into(),
+            Rejection::Stale { version } => {
+                let detail = "It was changed since you read it. Read it again and send the change anew.";
+                Self::new(StatusCode::PRECONDITION_FAILED, detail).header(http::header::ETAG, format!("\"{version}\""))
+            }
+            Rejection::KeyReused => {
+                let detail = "This `Idempotency-Key` came with another body before. Use a new key for a new request.";
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+            }
+            Rejection::Failed(error) => error.into(),
+        }
+    }
+}
+
+/// Brings a new entity into being: one statement, nothing is read first.
+///
+/// # Errors
+/// The [`Rejection`]; an id that is taken is a [`Error::VersionConflict`], unless the same keyed request took it.
+pub fn create<E: Entity>(
+    host: &Host,
+    id: &str,
+    command: &E::Command,
+    context: Context<'_>,
+) -> Result<Versioned<E>, Rejection<E::Refusal>> {
+    let new = Versioned {
+        state: E::default(),
+        version: 0,
+    };
+    match attempt(host, id, new, command, context) {
+        Err(Rejection::Failed(error @ (Error::VersionConflict { .. } | Error::DuplicateEvent { .. }))) => {
+            let Some(key) = context.key else {
+                return Err(error.into());
+            };
+            first_answer(&journal::read_stream(host, &E::stream(id))?, key)?.ok_or(Rejection::Failed(error))
+        }
+        outcome => outcome,
+    }
+}
+
+/// Changes an entity. When others change it at the same time the command is decided anew on what they made of it, a
+/// bounded number of times, unless the caller insists on a version.
+///
+/// # Errors
+/// The [`Rejection`]. An entity that doesn't exist is decided upon at version 0: refusing that is `decide`'s part.
+pub fn change<E: Entity>(
+    host: &Host,
+    id: &str,
+    command: &E::Command,
+    context: Context<'_>,
+) -> Result<Versioned<E>, Rejection<E::Refusal>> {
+    for tries_left in (0..limits::DECIDE_ATTEMPTS_MAX).rev() {
+        let records = journal::read_stream(host, &E::stream(id))?;
+        if let Some(key) = context.key
+            && let Some(first) = first_answer(&records, key)?
+        {
+            return Ok(first);
+        }
+        let current = replay::<E>(&records)?;
+        if let Some(expected) = context.expected_version
+            && expected != current.version
+            && current.version > 0
+        {
+            return Err(Rejection::Stale {
+                version: current.version,
+            });
+        }
+        match attempt(host, id, current, command, context) {
+            Err(Rejection::Failed(Error::VersionConflict { .. } | Error::DuplicateEvent { .. })) if tries_left > 0 => {}
+            outcome => return outcome,
+        }
+    }
+    unreachable!("the last try returns whatever it comes to")
+}
+
+/// An entity as it is now; `None` when it has no events.
+///
+/// # Errors
+/// What reading fails with.
+pub fn load<E: Entity>(host: &Host, id: &str) -> Result<Option<Versioned<E>>, Error> {
+    let records = journal::read_stream(host, &E::stream(id))?;
+    if records.is_empty() {
+        Ok(None)
+    } else {
+        replay(&records).map(Some)
+    }
+}
+
+/// An entity as it is after these events, which are its first.
+///
+/// # Errors
+/// What [`Entity::evolve`] fails with.
+pub fn replay<E: Entity>(records: &[Record]) -> Result<Versioned<E>, Error> {
+    let mut entity = Versioned {
+        state: E::default(),
+        version: 0,
+    };
+    for record in records {
+        entity.state.evolve(&record.event)?;
+        entity.version = record.version;
+    }
+    Ok(entity)
+}
+
+/// Decides once, appends, and rings.
+fn attempt<E: Entity>(
+    host: &Host,
+    id: &str,
+    mut current: Versioned<E>,
+    command: &E::Command,
+    context: Context<'_>,
+) -> Result<Versioned<E>, Rejection<E::Refusal>> {
+    let decided = current.state.decide(command).map_err(Rejection::Refused)?;
+    if decided.is_empty() {
+        return Ok(current);
+    }
+    let trace = trace::continued(context.trace, host);
+    let now = Timestamp::from_unix_ms(host.now_ms());
+    let mut events = Vec::with_capacity(decided.len());
+    for (index, new) in (0..).zip(decided) {
+        let event_id = context.key.map_or_else(|| host.new_id(), |key| key.event_id(index));
+        let mut event = Event::new(event_id, E::SOURCE, new.event_type)
+            .with_subject(id)
+            .with_time(now)
+            .with_extension(trace::HEADER, &*trace)
+            .with_data("application/json", new.data);
+        if let Some(key) = context.key {
+            event = event.with_extension(idempotency::DIGEST_EXTENSION, key.digest());
+        }
+        current.state.evolve(&event)?;
+        events.push(event);
+    }
+    let version = current.version + events.len() as i64;
+    let appended = journal::append(host, &E::stream(id), current.version, events)?;
+    bell::ring_after(host, appended);
+    Ok(Versioned { version, ..current })
+}
+
+/// The entity as the keyed request left it, when it was there before.
+fn first_answer<E: Entity>(records: &[Record], key: &Key) -> Result<Option<Versioned<E>>, Rejection<E::Refusal>> {
+    let Some(first) = records.iter().position(|record| record.event.id == key.event_id(0)) else {
+        return Ok(None);
+    };
+    let digest = records[first].event.extensions.get(idempotency::DIGEST_EXTENSION);
+    if digest.and_then(|digest| digest.as_str()) != Some(key.digest()) {
+        return Err(Rejection::KeyReused);
+    }
+    // All events of one request were appended at once: they follow the first.
+    let more = (1..)
+        .zip(&records[first + 1..])
+        .take_while(|(index, record)| record.event.id == key.event_id(*index));
+    let end = first + 1 + more.count();
+    Ok(Some(replay(&records[..end])?))
+}

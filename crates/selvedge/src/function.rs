@@ -1,0 +1,205 @@
+//! A function: its routes, its effect and its tables, and how a request finds its way through them.
+
+use std::future::Future;
+
+use http::{HeaderName, Method, StatusCode};
+use selvedge_events::{Event, http_binding};
+use serde_json::json;
+
+use crate::delivery::{self, Outcome};
+use crate::host::LocalFuture;
+use crate::http::{Matched, Pattern, Problem, Request, Response};
+use crate::schema::Tables;
+use crate::{Error, Host, health, inbox, limits};
+
+/// What answers a route.
+type Handler = Box<dyn Fn(Host, Request) -> LocalFuture<Result<Response, Problem>>>;
+
+/// What an event of a subscription does: it takes the events that weren't done yet and says what became of each.
+pub type Effect = Box<dyn Fn(Host, Vec<Event>) -> LocalFuture<Result<Vec<Outcome>, Error>>>;
+
+/// One component of the application. [`crate::export!`] makes it one.
+///
+/// ```
+/// use selvedge::http::{Problem, Request, Response};
+/// use selvedge::{Event, Function, Host, Outcome};
+///
+/// fn function() -> Function {
+///     Function::new("greetings").get("/greetings/:name", greet).effect(remember)
+/// }
+///
+/// async fn greet(_host: Host, request: Request) -> Result<Response, Problem> {
+///     Ok(Response::ok(&format!("Hello, {}", request.parameter("name"))))
+/// }
+///
+/// async fn remember(_host: Host, events: Vec<Event>) -> Result<Vec<Outcome>, selvedge::Error> {
+///     Ok(vec![Outcome::Success; events.len()])
+/// }
+/// # function();
+/// ```
+pub struct Function {
+    name: &'static str,
+    tables: Vec<Tables>,
+    routes: Vec<Route>,
+    effect: Option<Effect>,
+}
+
+struct Route {
+    method: Method,
+    pattern: Pattern,
+    handler: Handler,
+}
+
+impl Function {
+    /// A function without routes. The name is its component's in spin.toml.
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            tables: Vec::new(),
+            routes: Vec::new(),
+            effect: None,
+        }
+    }
+
+    /// Declares tables of its own. They are there before any handler uses the database.
+    pub fn tables(mut self, tables: Tables) -> Self {
+        self.tables.push(tables);
+        self
+    }
+
+    /// Answers GET on a path such as `/todos/:id`.
+    pub fn get<H, F>(self, path: &'static str, handler: H) -> Self
+    where
+        H: Fn(Host, Request) -> F + 'static,
+        F: Future<Output = Result<Response, Problem>> + 'static,
+    {
+        self.route(Method::GET, path, handler)
+    }
+
+    /// Answers POST on a path such as `/todos/:id/complete`.
+    pub fn post<H, F>(self, path: &'static str, handler: H) -> Self
+    where
+        H: Fn(Host, Request) -> F + 'static,
+        F: Future<Output = Result<Response, Problem>> + 'static,
+    {
+        self.route(Method::POST, path, handler)
+    }
+
+    /// Answers PATCH on a path such as `/todos/:id`.
+    pub fn patch<H, F>(self, path: &'static str, handler: H) -> Self
+    where
+        H: Fn(Host, Request) -> F + 'static,
+        F: Future<Output = Result<Response, Problem>> + 'static,
+    {
+        self.route(Method::PATCH, path, handler)
+    }
+
+    /// Answers DELETE on a path such as `/todos/:id`.
+    pub fn delete<H, F>(self, path: &'static str, handler: H) -> Self
+    where
+        H: Fn(Host, Request) -> F + 'static,
+        F: Future<Output = Result<Response, Problem>> + 'static,
+    {
+        self.route(Method::DELETE, path, handler)
+    }
+
+    /// Says what the events do that subscriptions bring here. The effect gets events that it isn't done with, and gives
+    /// one outcome for each, in their order. An `Err` stands for all of them: they come again, one by one.
+    pub fn effect<H, F>(mut self, effect: H) -> Self
+    where
+        H: Fn(Host, Vec<Event>) -> F + 'static,
+        F: Future<Output = Result<Vec<Outcome>, Error>> + 'static,
+    {
+        self.effect = Some(Box::new(move |host, events| Box::pin(effect(host, events))));
+        self
+    }
+
+    fn route<H, F>(mut self, method: Method, path: &'static str, handler: H) -> Self
+    where
+        H: Fn(Host, Request) -> F + 'static,
+        F: Future<Output = Result<Response, Problem>> + 'static,
+    {
+        let handler: Handler = Box::new(move |host, request| Box::pin(handler(host, request)));
+        self.routes.push(Route {
+            method,
+            pattern: Pattern::new(path),
+            handler,
+        });
+        self
+    }
+
+    /// The tables that it declared.
+    pub fn declared_tables(&self) -> &[Tables] {
+        &self.tables
+    }
+
+    /// How large the body of a request to this path may be, in bytes.
+    pub fn body_bytes_max(&self, path: &str) -> usize {
+        if self.delivered_to(path).is_some() {
+            limits::DELIVERY_BODY_BYTES_MAX
+        } else {
+            limits::REQUEST_BODY_BYTES_MAX
+        }
+    }
+
+    /// Answers a request. What goes wrong becomes a problem; nothing is left to the caller.
+    pub async fn answer(&self, host: &Host, request: Request) -> Response {
+        let answered = match (&self.effect, self.delivered_to(&request.path)) {
+            (Some(effect), Some(subscription)) => deliver(host, effect, &subscription, request).await,
+            _ if request.path == health::PATH => Ok(Response::ok(&json!({ "function": self.name, "status": "up" }))),
+            _ => self.dispatch(host, request).await,
+        };
+        answered.unwrap_or_else(Response::from)
+    }
+
+    /// The subscription when a path is the one where its events are heard, and the function hears any.
+    fn delivered_to(&self, path: &str) -> Option<String> {
+        self.effect.as_ref()?;
+        let (_, subscription) = Pattern::new(delivery::ROUTE).matches(path)?.pop()?;
+        Some(subscription)
+    }
+
+    async fn dispatch(&self, host: &Host, mut request: Request) -> Result<Response, Problem> {
+        let matching = |route: &Route| route.pattern.matches(&request.path);
+        let found: Vec<(&Route, Matched)> = self
+            .routes
+            .iter()
+            .filter_map(|route| matching(route).map(|parameters| (route, parameters)))
+            .collect();
+        if found.is_empty() {
+            return Err(Problem::not_found("There is nothing at this path."));
+        }
+        let allowed: Vec<_> = found.iter().map(|(route, _)| route.method.as_str()).collect();
+        let allowed = allowed.join(", ");
+        let Some((route, parameters)) = found.into_iter().find(|(route, _)| route.method == request.method) else {
+            let detail = format!("{} isn't possible here. Use {allowed}.", request.method);
+            return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).header(http::header::ALLOW, allowed));
+        };
+        request.parameters = parameters;
+        (route.handler)(host.clone(), request).await
+    }
+}
+
+/// The answer to a request whose body is larger than [`Function::body_bytes_max`].
+pub fn body_too_large(limit_bytes: usize) -> Response {
+    let detail = format!("The body has more than {limit_bytes} bytes. Send less.");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into()
+}
+
+async fn deliver(host: &Host, effect: &Effect, subscription: &str, request: Request) -> Result<Response, Problem> {
+    if request.method != Method::POST {
+        let detail = "Deliveries are POSTed.";
+        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).header(http::header::ALLOW, "POST"));
+    }
+    let events = http_binding::decode(&request.headers, &request.body)
+        .map_err(|error| Problem::bad_request(format!("This is no batch of CloudEvents: {error}.")))?;
+    let ids: Vec<_> = events.iter().map(|event| event.id.clone()).collect();
+    let outcomes = inbox::receive(host, subscription, events, effect).await?;
+    let body = delivery::encode_answer(ids.iter().map(String::as_str).zip(&outcomes));
+    let content_type: (HeaderName, String) = (http::header::CONTENT_TYPE, "application/json".to_owned());
+    Ok(Response {
+        status: StatusCode::OK,
+        headers: vec![content_type],
+        body,
+    })
+}

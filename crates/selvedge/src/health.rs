@@ -1,0 +1,77 @@
+//! Whether the application is well: its functions, its stores, and how far its subscriptions are behind.
+
+use http::Method;
+use serde::Serialize;
+
+use crate::http::Call;
+use crate::{Error, Host, limits};
+
+/// Where every function says that it is up. No public route leads there.
+pub const PATH: &str = "/_selvedge/health";
+
+/// How far a subscription is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lag {
+    /// Its name.
+    pub subscription: String,
+    /// How many events it has yet to hear. Those that it doesn't care about count too.
+    pub events: i64,
+    /// How many deliveries wait for their next attempt.
+    pub retries: i64,
+    /// How many dead letters it has.
+    pub dead_letters: i64,
+}
+
+/// Asks a component of the application whether it is up.
+///
+/// # Errors
+/// Why it isn't.
+pub async fn check_function(host: &Host, component: &str) -> Result<(), Error> {
+    let call = Call::chained(Method::GET, component, PATH);
+    let target = call.target();
+    host.send_within(call, limits::HEALTH_TIMEOUT_MS)
+        .await?
+        .successful(&target)
+        .map(drop)
+}
+
+/// Asks the database for one row.
+///
+/// # Errors
+/// Why it doesn't give it.
+pub fn check_database(host: &Host) -> Result<(), Error> {
+    host.execute("SELECT 1", Vec::new()).map(drop)
+}
+
+/// Asks the key-value store for a key that isn't there.
+///
+/// # Errors
+/// Why it doesn't answer.
+pub fn check_key_value(host: &Host) -> Result<(), Error> {
+    host.get_many(vec!["health".to_owned()]).map(drop)
+}
+
+/// How far every subscription is that a relay has seen, by name. Its cost grows with the exceptions, not the journal.
+///
+/// # Errors
+/// What the database fails with.
+pub fn lags(host: &Host) -> Result<Vec<Lag>, Error> {
+    let statement = "
+        SELECT subscriptions.name,
+               COALESCE((SELECT MAX(position) FROM journal), 0) - subscriptions.cursor,
+               COALESCE(SUM(CASE exceptions.state WHEN 'retry' THEN 1 ELSE 0 END), 0),
+               COALESCE(SUM(CASE exceptions.state WHEN 'dead' THEN 1 ELSE 0 END), 0)
+        FROM subscriptions LEFT JOIN exceptions ON exceptions.subscription = subscriptions.name
+        GROUP BY subscriptions.name, subscriptions.cursor ORDER BY subscriptions.name";
+    let rows = host.execute(statement, Vec::new())?;
+    let lag = |mut row: crate::host::Row| {
+        Ok(Lag {
+            subscription: row.text()?,
+            events: row.integer()?,
+            retries: row.integer()?,
+            dead_letters: row.integer()?,
+        })
+    };
+    rows.into_iter().map(lag).collect()
+}

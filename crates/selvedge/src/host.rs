@@ -1,0 +1,279 @@
+//! What the kernel needs from where it runs: clock, randomness, stores and network, as one port.
+//!
+//! The kernel has no clock and no I/O of its own. On Spin and the embedded engine the adapter is `spin`; tests bring
+//! their own.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use crate::Error;
+use crate::http::{Answer, Call};
+
+/// A future that stays on its thread: a component has one.
+pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// The port to the world outside.
+///
+/// A statement is atomic, whatever it changes. Nothing holds over two of them.
+pub trait Platform {
+    /// The wall clock, in milliseconds since the Unix epoch. It may be set back.
+    fn now_ms(&self) -> i64;
+
+    /// Random bits fit for tokens and ids.
+    fn random(&self) -> [u8; 16];
+
+    /// Runs one SQL statement on the application's database and gives all its rows.
+    ///
+    /// # Errors
+    /// What [`Error::from_sqlite`] makes of the database's words.
+    fn execute(&self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, Error>;
+
+    /// The pairs of the key-value store that exist under these keys, in any order.
+    ///
+    /// # Errors
+    /// [`Error::KeyValue`].
+    fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Vec<u8>)>, Error>;
+
+    /// Writes pairs to the key-value store. After an error any part of them may be there.
+    ///
+    /// # Errors
+    /// [`Error::KeyValue`].
+    fn set_many(&self, pairs: Vec<(String, Vec<u8>)>) -> Result<(), Error>;
+
+    /// Removes keys from the key-value store, those that don't exist too.
+    ///
+    /// # Errors
+    /// [`Error::KeyValue`].
+    fn delete_many(&self, keys: Vec<String>) -> Result<(), Error>;
+
+    /// Sends an HTTP request and reads the whole answer. Dropping the future drops the request.
+    fn send(&self, call: Call) -> LocalFuture<Result<Answer, Error>>;
+
+    /// Ends after this time.
+    fn wait(&self, duration_ms: u64) -> LocalFuture<()>;
+
+    /// Runs a task that outlives the response of the request that started it.
+    fn spawn(&self, task: LocalFuture<()>);
+
+    /// The component's variable of this name; `None` when there is none or it is empty.
+    fn variable(&self, name: &str) -> LocalFuture<Result<Option<String>, Error>>;
+}
+
+/// A cheap handle to the [`Platform`]; every handler gets one.
+#[derive(Clone)]
+pub struct Host(Rc<dyn Platform>);
+
+impl Host {
+    /// A handle to this platform.
+    pub fn new(platform: impl Platform + 'static) -> Self {
+        Self(Rc::new(platform))
+    }
+
+    /// Sends a request and gives up on it after a time, dropping it.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], or whatever [`Platform::send`] fails with.
+    pub async fn send_within(&self, call: Call, timeout_ms: u64) -> Result<Answer, Error> {
+        let target = call.target();
+        let answer = self.send(call);
+        match futures::future::select(answer, self.wait(timeout_ms)).await {
+            futures::future::Either::Left((answer, _)) => answer,
+            futures::future::Either::Right(_) => Err(Error::Timeout { target, timeout_ms }),
+        }
+    }
+
+    /// A fresh event id: a UUIDv7 of this moment.
+    pub fn new_id(&self) -> String {
+        let [.., a, b, c, d, e, f, g, h, i, j] = self.random();
+        // Before 1970 there is no such id; a clock that wrong gets the ids of its first moment.
+        selvedge_events::new_id(
+            u64::try_from(self.now_ms()).unwrap_or(0),
+            [a, b, c, d, e, f, g, h, i, j],
+        )
+    }
+
+    /// A fresh token that no one can guess: 32 hexadecimal digits.
+    pub fn new_token(&self) -> String {
+        format!("{:032x}", u128::from_be_bytes(self.random()))
+    }
+
+    /// A random number from 0 up to but not including 1.
+    pub fn random_fraction(&self) -> f64 {
+        let [a, b, c, d, e, f, g, ..] = self.random();
+        let bits = u64::from_be_bytes([0, a, b, c, d, e, f, g]) >> 3;
+        bits as f64 / (1_u64 << 53) as f64
+    }
+}
+
+impl std::ops::Deref for Host {
+    type Target = dyn Platform;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+/// A parameter of a statement, or a column of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// SQL's NULL.
+    Null,
+    /// A whole number.
+    Integer(i64),
+    /// A number with a fraction.
+    Real(f64),
+    /// A text.
+    Text(String),
+    /// Bytes.
+    Blob(Vec<u8>),
+}
+
+impl Value {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "NULL",
+            Self::Integer(_) => "an integer",
+            Self::Real(_) => "a real number",
+            Self::Text(_) => "a text",
+            Self::Blob(_) => "a blob",
+        }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<u32> for Value {
+    fn from(number: u32) -> Self {
+        Self::Integer(number.into())
+    }
+}
+
+impl From<bool> for Value {
+    fn from(truth: bool) -> Self {
+        Self::Integer(truth.into())
+    }
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// One row, read column by column in the order of the SELECT.
+#[derive(Debug)]
+pub struct Row {
+    columns: std::vec::IntoIter<Value>,
+}
+
+impl Row {
+    /// A row of these columns.
+    pub fn new(columns: Vec<Value>) -> Self {
+        Self {
+            columns: columns.into_iter(),
+        }
+    }
+
+    /// The next column, whatever it is.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedRow`] when there is no further column.
+    pub fn value(&mut self) -> Result<Value, Error> {
+        self.columns.next().ok_or(Error::UnexpectedRow {
+            expected: "a further column",
+            found: "the row's end",
+        })
+    }
+
+    /// The next column as a text.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedRow`] when it is anything else.
+    pub fn text(&mut self) -> Result<String, Error> {
+        match self.value()? {
+            Value::Text(text) => Ok(text),
+            other => Err(Error::UnexpectedRow {
+                expected: "a text",
+                found: other.kind(),
+            }),
+        }
+    }
+
+    /// The next column as a text, or `None` for NULL.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedRow`] when it is anything else.
+    pub fn optional_text(&mut self) -> Result<Option<String>, Error> {
+        match self.value()? {
+            Value::Null => Ok(None),
+            Value::Text(text) => Ok(Some(text)),
+            other => Err(Error::UnexpectedRow {
+                expected: "a text or NULL",
+                found: other.kind(),
+            }),
+        }
+    }
+
+    /// The next column as a whole number.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedRow`] when it is anything else.
+    pub fn integer(&mut self) -> Result<i64, Error> {
+        match self.value()? {
+            Value::Integer(number) => Ok(number),
+            other => Err(Error::UnexpectedRow {
+                expected: "an integer",
+                found: other.kind(),
+            }),
+        }
+    }
+
+    /// The next column as a whole number, or `None` for NULL.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedRow`] when it is anything else.
+    pub fn optional_integer(&mut self) -> Result<Option<i64>, Error> {
+        match self.value()? {
+            Value::Null => Ok(None),
+            Value::Integer(number) => Ok(Some(number)),
+            other => Err(Error::UnexpectedRow {
+                expected: "an integer or NULL",
+                found: other.kind(),
+            }),
+        }
+    }
+}
+
+/// The `(?, ?), (?, ?)` of a statement with this many rows of this many columns.
+///
+/// ```
+/// assert_eq!(selvedge::host::placeholders(2, 3), "(?, ?, ?), (?, ?, ?)");
+/// ```
+pub fn placeholders(rows: usize, columns: usize) -> String {
+    let mut text = String::with_capacity(rows * (columns * 3 + 4));
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 0..columns {
+            text.push_str(if column == 0 { "?" } else { ", ?" });
+        }
+        text.push(')');
+    }
+    text
+}

@@ -1,0 +1,14 @@
+//! HTTP as functions see it: a request, a response, and problems per RFC 9457.
+
+mod client;
+mod problem;
+mod request;
+mod response;
+mod route;
+
+pub use client::{Answer, Call};
+pub use http::{Method, StatusCode};
+pub use problem::{FieldProblem, Problem};
+pub use request::Request;
+pub use response::Response;
+pub(crate) use route::{Matched, Pattern};

@@ -1,0 +1,94 @@
+//! The inbox: a delivered event has its effect once, however often it is delivered.
+//!
+//! What is done is marked in the key-value store, read and written for a whole batch at once. A marker is written after
+//! the effect, so a crash between the two repeats the effect: an effect in SQL therefore carries the event's id as a
+//! unique key as well, which also settles two deliveries of one event at the same moment.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+
+use selvedge_events::Event;
+use sha2::{Digest, Sha256};
+
+use crate::delivery::Outcome;
+use crate::function::Effect;
+use crate::{Error, Host, limits};
+
+/// Has every event of the batch take effect that hasn't yet, and says what became of each, in the batch's order.
+///
+/// # Errors
+/// What the effect or the store fails with: then nothing is known of any event, and all of them come again.
+pub async fn receive(
+    host: &Host,
+    subscription: &str,
+    events: Vec<Event>,
+    effect: &Effect,
+) -> Result<Vec<Outcome>, Error> {
+    let keys: Vec<_> = events
+        .iter()
+        .map(|event| marker(subscription, &event.source, &event.id))
+        .collect();
+    let done: HashSet<String> = host.get_many(keys.clone())?.into_iter().map(|(key, _)| key).collect();
+
+    let mut outcomes = vec![Outcome::Success; events.len()];
+    let (places, pending): (Vec<_>, Vec<_>) = events
+        .into_iter()
+        .enumerate()
+        .filter(|(place, _)| !done.contains(&keys[*place]))
+        .unzip();
+    if pending.is_empty() {
+        return Ok(outcomes);
+    }
+    let count = pending.len();
+    let results = effect(host.clone(), pending).await?;
+    assert_eq!(results.len(), count, "an effect says of every event what became of it");
+
+    let mut markers = Vec::with_capacity(count);
+    for (place, outcome) in places.into_iter().zip(results) {
+        if outcome == Outcome::Success {
+            markers.push((keys[place].clone(), Vec::new()));
+        }
+        outcomes[place] = outcome;
+    }
+    if !markers.is_empty() {
+        host.set_many(markers)?;
+    }
+    Ok(outcomes)
+}
+
+/// The key under which it is marked that a subscription is done with an event.
+///
+/// ```
+/// let key = selvedge::inbox::marker("analytics", "/todos", "019b76da-a800-7000-8000-000000000000");
+/// assert_eq!(key, "done/analytics//todos/019b76da-a800-7000-8000-000000000000");
+/// ```
+pub fn marker(subscription: &str, source: &str, id: &str) -> String {
+    let key = format!("done/{subscription}/{source}/{id}");
+    if key.len() <= limits::STORE_KEY_BYTES_MAX {
+        return key;
+    }
+    let mut hashed = format!("done/{subscription}/");
+    let mut hash = Sha256::new();
+    hash.update((source.len() as u64).to_be_bytes());
+    hash.update(source);
+    hash.update(id);
+    for byte in hash.finalize() {
+        write!(hashed, "{byte:02x}").expect("a String takes any text");
+    }
+    hashed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_keys_are_hashed_and_stay_apart() {
+        let long = "x".repeat(300);
+        let key = marker("analytics", "/todos", &long);
+        assert!(key.len() <= limits::STORE_KEY_BYTES_MAX, "{key}");
+        assert_ne!(key, marker("analytics", "/other", &long));
+        assert_ne!(key, marker("other", "/todos", &long));
+        assert_eq!(key, marker("analytics", "/todos", &long));
+    }
+}

@@ -1,0 +1,217 @@
+//! The journal: every event, in order, once. Appending to it is the business write.
+
+use std::collections::BTreeMap;
+
+use selvedge_events::{Data, Event, ExtensionValue, Timestamp};
+use serde::Deserialize;
+
+use crate::host::{Host, Row, Value, placeholders};
+use crate::{Error, limits};
+
+/// The columns that [`Record::from_row`] reads, in its order.
+pub const COLUMNS: &str = "journal.position, journal.stream, journal.version, journal.id, journal.source, journal.type, \
+    journal.subject, journal.time_ms, journal.datacontenttype, journal.dataschema, journal.extensions, journal.data";
+
+/// An event with its place in the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Its place among all events, rising from 1.
+    pub position: i64,
+    /// The entity that it happened to.
+    pub stream: String,
+    /// Its place among the stream's events, rising from 1.
+    pub version: i64,
+    /// The event.
+    pub event: Event,
+}
+
+/// What an append did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Until when a relay has said to be awake, in milliseconds since the Unix epoch. In the past: none is.
+    pub relay_awake_until_ms: i64,
+}
+
+/// Appends events to a stream that is at version `expected_version`, in one statement: all of them are committed, or
+/// none. A new stream is at version 0.
+///
+/// # Errors
+/// [`Error::VersionConflict`] when the stream is at another version, [`Error::DuplicateEvent`] when the journal has an
+/// event of the same source and id; either may be reported where both hold. [`Error::EventTooLarge`],
+/// [`Error::TooManyEvents`] and [`Error::Event`] before anything is written.
+pub fn append(host: &Host, stream: &str, expected_version: i64, events: Vec<Event>) -> Result<Appended, Error> {
+    const COLUMN_COUNT: usize = 11;
+    if events.is_empty() || events.len() > limits::APPEND_EVENTS_MAX {
+        return Err(Error::TooManyEvents {
+            count: events.len(),
+            limit: limits::APPEND_EVENTS_MAX,
+        });
+    }
+    let source_uri = events[0].source.clone();
+    let count = events.len();
+    let mut parameters = Vec::with_capacity(count * COLUMN_COUNT);
+    let now_ms = host.now_ms();
+    for (version, event) in (expected_version + 1..).zip(events) {
+        push_row(&mut parameters, stream, version, now_ms, event)?;
+    }
+    let statement = format!(
+        "INSERT INTO journal (id, source, type, subject, stream, version, time_ms, datacontenttype, dataschema, extensions, data)
+         VALUES {} RETURNING (SELECT awake_until_ms FROM relay WHERE id = 1)",
+        placeholders(count, COLUMN_COUNT)
+    );
+    let rows = host.execute(&statement, parameters).map_err(|error| match error {
+        Error::Constraint { columns } if columns.contains("version") => Error::VersionConflict {
+            stream: stream.to_owned(),
+            expected_version,
+        },
+        Error::Constraint { columns } if columns.contains("source") => Error::DuplicateEvent { source_uri },
+        other => other,
+    })?;
+    let awake = rows
+        .into_iter()
+        .next()
+        .map(|mut row| row.optional_integer())
+        .transpose()?
+        .flatten();
+    Ok(Appended {
+        relay_awake_until_ms: awake.unwrap_or(0),
+    })
+}
+
+/// All events of a stream, oldest first; none when there is no such stream.
+///
+/// # Errors
+/// What the database fails with.
+pub fn read_stream(host: &Host, stream: &str) -> Result<Vec<Record>, Error> {
+    let statement = format!("SELECT {COLUMNS} FROM journal WHERE stream = ? ORDER BY version");
+    records(host.execute(&statement, vec![stream.into()])?)
+}
+
+/// The rows of a statement that selects [`COLUMNS`].
+///
+/// # Errors
+/// [`Error::UnexpectedRow`] and [`Error::Event`] for rows that this kernel didn't write.
+pub fn records(rows: Vec<Row>) -> Result<Vec<Record>, Error> {
+    rows.into_iter().map(|mut row| Record::from_row(&mut row)).collect()
+}
+
+impl Record {
+    /// Reads the next columns of a row, which are [`COLUMNS`].
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedRow`] and [`Error::Event`] for rows that this kernel didn't write.
+    pub fn from_row(row: &mut Row) -> Result<Self, Error> {
+        Ok(Self {
+            position: row.integer()?,
+            stream: row.text()?,
+            version: row.integer()?,
+            event: Event {
+                id: row.text()?,
+                source: row.text()?,
+                event_type: row.text()?,
+                subject: row.optional_text()?,
+                time: Some(Timestamp::from_unix_ms(row.integer()?)),
+                datacontenttype: row.optional_text()?,
+                dataschema: row.optional_text()?,
+                extensions: read_extensions(row.optional_text()?)?,
+                // Whether a text is JSON follows from the content type, which stands before it.
+                data: Data::None,
+            },
+        }
+        .with_data(row.value()?)?)
+    }
+
+    fn with_data(mut self, stored: Value) -> Result<Self, Error> {
+        self.event.data = match stored {
+            Value::Null => Data::None,
+            Value::Blob(bytes) => Data::Binary(bytes),
+            Value::Text(text) if is_json(self.event.datacontenttype.as_deref()) => Data::from_json_text(text)?,
+            Value::Text(text) => Data::Text(text),
+            _ => {
+                return Err(Error::UnexpectedRow {
+                    expected: "an event's data",
+                    found: "a number",
+                });
+            }
+        };
+        Ok(self)
+    }
+}
+
+fn push_row(row: &mut Vec<Value>, stream: &str, version: i64, now_ms: i64, event: Event) -> Result<(), Error> {
+    event.validate()?;
+    let length_bytes = event.size_bytes();
+    if length_bytes > limits::EVENT_BYTES_MAX {
+        return Err(Error::EventTooLarge {
+            id: event.id,
+            length_bytes,
+            limit_bytes: limits::EVENT_BYTES_MAX,
+        });
+    }
+    row.extend([
+        event.id.into(),
+        event.source.into(),
+        event.event_type.into(),
+        event.subject.into(),
+        stream.into(),
+        version.into(),
+        event.time.map_or(now_ms, Timestamp::unix_ms).into(),
+        event.datacontenttype.into(),
+        event.dataschema.into(),
+        write_extensions(&event.extensions)?.into(),
+        match event.data {
+            Data::None => Value::Null,
+            Data::Json(json) => Value::Text(Box::<str>::from(json).into_string()),
+            Data::Text(text) => Value::Text(text),
+            Data::Binary(bytes) => Value::Blob(bytes),
+        },
+    ]);
+    Ok(())
+}
+
+fn write_extensions(extensions: &BTreeMap<String, ExtensionValue>) -> Result<Option<String>, Error> {
+    if extensions.is_empty() {
+        return Ok(None);
+    }
+    let text = serde_json::to_string(extensions);
+    Ok(Some(text.map_err(|source| {
+        selvedge_events::Error::DataNotSerializable { source }
+    })?))
+}
+
+fn read_extensions(stored: Option<String>) -> Result<BTreeMap<String, ExtensionValue>, Error> {
+    /// An extension's value as JSON has it.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        String(String),
+        Integer(i32),
+        Boolean(bool),
+    }
+    let Some(text) = stored else { return Ok(BTreeMap::new()) };
+    let extensions: BTreeMap<String, Stored> = serde_json::from_str(&text).map_err(|_| Error::UnexpectedRow {
+        expected: "extensions as JSON",
+        found: "another text",
+    })?;
+    let value = |stored| match stored {
+        Stored::String(text) => ExtensionValue::String(text),
+        Stored::Integer(number) => ExtensionValue::Integer(number),
+        Stored::Boolean(truth) => ExtensionValue::Boolean(truth),
+    };
+    Ok(extensions
+        .into_iter()
+        .map(|(name, stored)| (name, value(stored)))
+        .collect())
+}
+
+/// Whether a content type stands for JSON. None does.
+fn is_json(content_type: Option<&str>) -> bool {
+    let Some(content_type) = content_type else { return true };
+    let media_type = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    media_type.ends_with("/json") || media_type.ends_with("+json")
+}

@@ -1,0 +1,60 @@
+//! The Selvedge kernel: what turns a Spin component into a function of an event-driven application.
+//!
+//! The modules stand in the order an event meets them. A [`function`] takes a request ([`http`]), has its entity
+//! [`decide`] on the command, and appends what was decided to the [`journal`]; the [`bell`] wakes the relay. The
+//! [`relay`] finds who hears the event ([`subscription`]), takes a [`lease`] on what it is about to do, and sends a
+//! [`delivery`] to each function, whose [`inbox`] lets every event take effect once. What failed is tried again
+//! ([`retry`]) or becomes a [`dead_letter`].
+//!
+//! Everything but `spin` is free of clocks, randomness and I/O: those come through the port in [`host`].
+
+#![warn(missing_docs)]
+
+pub mod function;
+
+pub mod http;
+
+pub mod decide;
+
+pub mod idempotency;
+
+pub mod journal;
+
+pub mod bell;
+
+pub mod subscription;
+
+pub mod relay;
+
+pub mod lease;
+
+pub mod delivery;
+
+pub mod inbox;
+
+pub mod retry;
+
+pub mod dead_letter;
+
+pub mod trace;
+
+pub mod schema;
+
+pub mod health;
+
+pub mod host;
+
+pub mod limits;
+
+pub mod error;
+
+#[cfg(feature = "spin")]
+pub mod spin;
+
+pub use decide::Entity;
+pub use delivery::Outcome;
+pub use error::Error;
+pub use function::Function;
+pub use host::Host;
+pub use relay::Relay;
+pub use selvedge_events::{Event, Timestamp};

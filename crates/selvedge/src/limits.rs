@@ -1,0 +1,74 @@
+//! Every bound of the kernel, in one place.
+
+/// A public request's body, in bytes.
+pub const REQUEST_BODY_BYTES_MAX: usize = 64 * 1024;
+/// A delivery's body, in bytes: the encoded batch and some room.
+pub const DELIVERY_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The body of an answer that the kernel reads, in bytes.
+pub const ANSWER_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// An event in the journal, in bytes: what CloudEvents wants every intermediary to pass on.
+pub const EVENT_BYTES_MAX: usize = 64 * 1024;
+/// Events that one command appends.
+pub const APPEND_EVENTS_MAX: usize = 100;
+/// How often a command is decided anew when another one was faster.
+pub const DECIDE_ATTEMPTS_MAX: u32 = 5;
+/// An `Idempotency-Key`, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// Events in one delivery, unless a subscription says less; also the most it may say.
+pub const BATCH_EVENTS_MAX: u32 = 500;
+/// Encoded events in one delivery, in bytes.
+pub const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Subscriptions in subscriptions.toml.
+pub const SUBSCRIPTIONS_MAX: usize = 200;
+/// A subscription's name, in bytes.
+pub const SUBSCRIPTION_NAME_BYTES_MAX: usize = 64;
+/// The reason that is kept for a failed delivery, in bytes.
+pub const REASON_BYTES_MAX: usize = 500;
+/// Due retries that one pass takes up.
+pub const RETRIES_PER_PASS_MAX: u32 = 64;
+
+/// How long a delivery may take unless its subscription says otherwise, in milliseconds.
+pub const DELIVERY_TIMEOUT_MS: u64 = 30_000;
+/// The longest that a subscription may let a delivery take, in milliseconds: a drain and its last delivery together
+/// stay below the minute after which hosts end a task.
+pub const DELIVERY_TIMEOUT_MS_MAX: u64 = 45_000;
+/// How much longer than the delivery its lease lasts, in milliseconds: time to settle.
+pub const LEASE_MARGIN_MS: i64 = 5_000;
+/// The longest lease there can be, in milliseconds. One that ends later was written before the clock was set back.
+pub const LEASE_MS_MAX: i64 = DELIVERY_TIMEOUT_MS_MAX as i64 + LEASE_MARGIN_MS;
+/// How long a relay's mark says that it is awake, in milliseconds: short, so that a crashed relay's mark ends soon.
+pub const AWAKE_MS: i64 = 2_000;
+/// How long one drain works before it rings the next, in milliseconds.
+pub const DRAIN_MS_MAX: i64 = 10_000;
+/// How long a busy relay waits between passes so that batches grow, in milliseconds.
+pub const LINGER_MS: u64 = 5;
+/// A pass that delivered at least this many events was busy.
+pub const BUSY_EVENTS: usize = 16;
+/// How long a pass waits for its first delivery before it looks whether there is something else to do, in milliseconds.
+/// Well below [`AWAKE_MS`], so that the mark is renewed in time.
+pub const FIRST_DELIVERY_MS: u64 = 250;
+/// How long a pass waits for its slower deliveries after the first one ended, in milliseconds.
+pub const GATHER_MS: u64 = 5;
+/// How long ringing the relay may take, in milliseconds.
+pub const BELL_TIMEOUT_MS: u64 = 5_000;
+/// How long one function may take to say that it is healthy, in milliseconds.
+pub const HEALTH_TIMEOUT_MS: u64 = 2_000;
+
+/// How often old done markers are looked for, in milliseconds.
+pub const COLLECT_EVERY_MS: i64 = 60_000;
+/// How old an event must be before its done marker may go, in milliseconds: a week.
+pub const MARKER_RETENTION_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// Done markers that one collection removes per subscription.
+pub const COLLECT_EVENTS_MAX: u32 = 500;
+/// A key in the key-value store, in bytes; longer ones are hashed.
+pub const STORE_KEY_BYTES_MAX: usize = 200;
+
+/// Attempts that a subscription may ask for.
+pub const ATTEMPTS_MAX: u32 = 100;
+/// The longest interval between attempts, in milliseconds: a day.
+pub const RETRY_INTERVAL_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Items on one page of a list.
+pub const PAGE_ITEMS_MAX: u32 = 100;
+/// Items on one page of a list when the caller doesn't say.
+pub const PAGE_ITEMS: u32 = 20;

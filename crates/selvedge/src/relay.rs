@@ -1,0 +1,76 @@
+//! The relay: brings the journal's events to whoever subscribed.
+//!
+//! It sleeps until it is rung. Then it drains: look at what there is to do, lease it, read it, deliver it to all
+//! subscriptions at once, settle it, and look again, until there is nothing left. Before it sleeps it says so and looks
+//! once more, so that no wake-up is lost: an event that is appended while it is awake rings no bell. Any number of
+//! relays may run at once.
+
+mod collect;
+mod deliver;
+mod drain;
+mod outbox;
+pub mod plan;
+pub mod settlement;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::subscription::Subscriptions;
+use crate::{Error, Host};
+
+/// One relay. It lives as long as its component's instance.
+pub struct Relay {
+    subscriptions: Subscriptions,
+    /// Whether every subscription is known to have its row.
+    registered: Cell<bool>,
+    /// Whether a drain of this instance is going on that will look again before it ends.
+    draining: Cell<bool>,
+}
+
+impl Relay {
+    /// A relay for these subscriptions.
+    pub fn new(subscriptions: Subscriptions) -> Rc<Self> {
+        Rc::new(Self {
+            subscriptions,
+            registered: Cell::new(false),
+            draining: Cell::new(false),
+        })
+    }
+
+    /// Hears the bell: drains in a task of its own, unless one is at it that will look again anyway.
+    pub fn ring(self: &Rc<Self>, host: &Host) {
+        let Some(watch) = Watch::begin(self) else { return };
+        let drained = drain::run(self.clone(), host.clone(), watch);
+        host.spawn(Box::pin(async move {
+            if let Err(error) = drained.await {
+                eprintln!("error: the relay stopped ({error}); the next bell or the cron starts it again");
+            }
+        }));
+    }
+}
+
+/// Whether a relay that isn't awake would find anything to do: missed bells, due retries, leases that ended.
+///
+/// # Errors
+/// What the database fails with.
+pub fn is_due(host: &Host) -> Result<bool, Error> {
+    outbox::is_due(host, host.now_ms())
+}
+
+/// Stands for a drain that will look again before it ends. Dropped whichever way the drain ends, so that a cancelled one
+/// doesn't leave its instance deaf.
+struct Watch {
+    relay: Rc<Relay>,
+}
+
+impl Watch {
+    fn begin(relay: &Rc<Relay>) -> Option<Self> {
+        (!relay.draining.replace(true)).then(|| Self { relay: relay.clone() })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.relay.draining.set(false);
+    }
+}

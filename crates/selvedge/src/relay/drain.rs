@@ -1,0 +1,190 @@
+//! One drain: passes over the outbox until there is nothing left to do, or its time is up.
+
+use std::rc::Rc;
+
+use futures::StreamExt;
+use futures::future::{Either, select};
+use futures::stream::FuturesUnordered;
+
+use super::plan::{self, View};
+use super::settlement::{Delivered, Parcel, Settlement};
+use super::{Relay, Watch, collect, deliver, outbox};
+use crate::host::LocalFuture;
+use crate::{Error, Host, bell, lease, limits};
+
+/// Drains the outbox. The watch stands for the promise to look again, and is given up with it.
+pub(super) async fn run(relay: Rc<Relay>, host: Host, watch: Watch) -> Result<(), Error> {
+    if relay.subscriptions.iter().len() == 0 {
+        return Ok(());
+    }
+    if !relay.registered.get() {
+        outbox::register(&host, &relay.subscriptions)?;
+        relay.registered.set(true);
+    }
+    let token = host.new_token();
+    let mut drain = Drain {
+        relay: &relay,
+        host: &host,
+        token,
+        watch: Some(watch),
+        awake_until_ms: None,
+        in_flight: FuturesUnordered::new(),
+        delivered_last: 0,
+    };
+    let drained = drain.run().await;
+    // Whatever went wrong, a mark must not claim that someone is awake.
+    drain.fall_asleep().and(drained)
+}
+
+struct Drain<'r> {
+    relay: &'r Rc<Relay>,
+    host: &'r Host,
+    token: String,
+    watch: Option<Watch>,
+    /// Until when the mark says that this relay is awake; `None` when it has no mark.
+    awake_until_ms: Option<i64>,
+    in_flight: FuturesUnordered<LocalFuture<(Parcel, Delivered)>>,
+    /// How many events the last pass delivered.
+    delivered_last: usize,
+}
+
+impl Drain<'_> {
+    async fn run(&mut self) -> Result<(), Error> {
+        let ends_at_ms = self.host.now_ms() + limits::DRAIN_MS_MAX;
+        loop {
+            let now_ms = self.host.now_ms();
+            if now_ms >= ends_at_ms {
+                return self.hand_over().await;
+            }
+            let view = outbox::look(self.host, &self.relay.subscriptions, now_ms)?;
+            let wanted = plan::wanted(&view, &self.relay.subscriptions, now_ms);
+            if wanted.is_empty() && !view.retry_due {
+                if self.awake_until_ms.is_some() {
+                    // What was appended until the mark was cleared rang no bell: look once more.
+                    self.fall_asleep()?;
+                } else if self.in_flight.is_empty() {
+                    return collect::if_time(self.host, &self.relay.subscriptions, &view, now_ms);
+                } else {
+                    self.wait_for_stragglers().await?;
+                }
+                continue;
+            }
+            if !self.stay_awake(now_ms)? {
+                // Another relay is awake, and looks again before it sleeps. What is still under way is settled here.
+                while !self.in_flight.is_empty() {
+                    self.wait_for_stragglers().await?;
+                }
+                return Ok(());
+            }
+            self.dispatch(&view, &wanted, now_ms)?;
+            self.gather().await?;
+            if self.delivered_last >= limits::BUSY_EVENTS {
+                // Under load a moment's patience makes the batches larger and everything cheaper.
+                self.host.wait(limits::LINGER_MS).await;
+            }
+        }
+    }
+
+    /// Leases, reads and sends what there is to do.
+    fn dispatch(&mut self, view: &View, wanted: &[(&str, i64)], now_ms: i64) -> Result<(), Error> {
+        let mut outgoing = Vec::new();
+        let token: Rc<str> = self.host.new_token().into();
+        if !wanted.is_empty() {
+            for range in plan::ranges(lease::take(self.host, wanted, &token, now_ms)?) {
+                let events = outbox::read(self.host, &range)?;
+                outgoing.extend(deliver::pack_range(&range, &events, &self.relay.subscriptions, &token));
+            }
+        }
+        if view.retry_due {
+            let claimed = outbox::claim_retries(self.host, &self.relay.subscriptions, &token, now_ms)?;
+            outgoing.extend(deliver::pack_retries(&claimed, &token));
+        }
+        self.delivered_last = outgoing
+            .iter()
+            .map(|outgoing| outgoing.parcel.items.len())
+            .max()
+            .unwrap_or(0);
+        for outgoing in outgoing {
+            self.in_flight
+                .push(Box::pin(deliver::send(self.host.clone(), outgoing)));
+        }
+        Ok(())
+    }
+
+    /// Settles what was delivered, all at once. Deliveries that take much longer than the first stay under way, so that
+    /// a slow function holds nobody up.
+    async fn gather(&mut self) -> Result<(), Error> {
+        let mut finished = Vec::new();
+        let mut patience_ms = limits::FIRST_DELIVERY_MS;
+        while !self.in_flight.is_empty() {
+            match select(self.in_flight.next(), self.host.wait(patience_ms)).await {
+                Either::Left((delivery, _)) => finished.extend(delivery),
+                Either::Right(_) => break,
+            }
+            patience_ms = limits::GATHER_MS;
+        }
+        self.settle(finished)
+    }
+
+    /// Waits without claiming to be awake: others may ring and work meanwhile.
+    async fn wait_for_stragglers(&mut self) -> Result<(), Error> {
+        self.fall_asleep()?;
+        let finished = self.in_flight.next().await;
+        self.settle(finished)
+    }
+
+    fn settle(&mut self, finished: impl IntoIterator<Item = (Parcel, Delivered)>) -> Result<(), Error> {
+        let mut settlement = Settlement::default();
+        let now_ms = self.host.now_ms();
+        for (parcel, delivered) in finished {
+            settlement.add(&parcel, delivered, now_ms, &mut || self.host.random_fraction());
+        }
+        let moved = outbox::settle(self.host, &settlement)?;
+        for fenced in settlement
+            .moved
+            .iter()
+            .filter(|wanted| !moved.contains(&wanted.subscription))
+        {
+            eprintln!(
+                "warning: the lease on {} had ended; another relay goes on from there",
+                fenced.subscription
+            );
+        }
+        Ok(())
+    }
+
+    /// Marks this relay as awake, or finds that another one is.
+    fn stay_awake(&mut self, now_ms: i64) -> Result<bool, Error> {
+        if self
+            .awake_until_ms
+            .is_some_and(|until_ms| bell::is_awake(until_ms - limits::AWAKE_MS / 2, now_ms))
+        {
+            return Ok(true);
+        }
+        let awake = lease::mark_awake(self.host, &self.token, now_ms)?;
+        self.awake_until_ms = awake.then_some(now_ms + limits::AWAKE_MS);
+        if awake && self.watch.is_none() {
+            self.watch = Watch::begin(self.relay);
+        }
+        Ok(awake)
+    }
+
+    /// Takes back the promise to look again.
+    fn fall_asleep(&mut self) -> Result<(), Error> {
+        self.watch = None;
+        match self.awake_until_ms.take() {
+            Some(_) => lease::mark_asleep(self.host, &self.token),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets another call go on, since platforms end long ones, and settles what is under way.
+    async fn hand_over(&mut self) -> Result<(), Error> {
+        self.fall_asleep()?;
+        bell::ring(self.host);
+        while !self.in_flight.is_empty() {
+            self.wait_for_stragglers().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,249 @@
+//! The relay's statements: look, read, claim, settle.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::plan::{Encoded, Progress, Range, View};
+use super::settlement::{Done, Exception, Moved, Settlement};
+use crate::host::{Host, Row, Value, placeholders};
+use crate::journal::{self, Record};
+use crate::lease::{FREE, free_parameters};
+use crate::subscription::{Subscription, Subscriptions};
+use crate::{Error, limits};
+
+/// Makes sure that every subscription has its row. A new one begins before the journal's first event.
+pub(super) fn register(host: &Host, subscriptions: &Subscriptions) -> Result<(), Error> {
+    let rows = vec!["(?, 0, NULL, 0, 0)"; subscriptions.iter().len()].join(", ");
+    let statement = format!(
+        "INSERT INTO subscriptions (name, cursor, lease_token, leased_until_ms, collected) VALUES {rows}
+         ON CONFLICT DO NOTHING"
+    );
+    host.execute(&statement, names_of(subscriptions).collect()).map(drop)
+}
+
+/// What there is to do for these subscriptions.
+pub(super) fn look(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> Result<View, Error> {
+    let names = placeholders(1, subscriptions.iter().len());
+    let statement = format!(
+        "SELECT (SELECT MAX(position) FROM journal),
+                CASE WHEN EXISTS (SELECT 1 FROM exceptions
+                         WHERE state = 'retry' AND due_at_ms <= ? AND {FREE} AND subscription IN {names})
+                     THEN 1 ELSE 0 END,
+                (SELECT collected_at_ms FROM relay WHERE id = 1),
+                name, cursor, leased_until_ms
+         FROM subscriptions"
+    );
+    let mut parameters = vec![now_ms.into()];
+    parameters.extend(free_parameters(now_ms));
+    parameters.extend(names_of(subscriptions));
+    let mut view = View::default();
+    for mut row in host.execute(&statement, parameters)? {
+        view.head = row.optional_integer()?.unwrap_or(0);
+        view.retry_due = row.integer()? != 0;
+        view.collected_at_ms = row.optional_integer()?.unwrap_or(0);
+        let progress = Progress {
+            name: row.text()?,
+            cursor: row.integer()?,
+            leased_until_ms: row.integer()?,
+        };
+        view.progress.push(progress);
+    }
+    Ok(view)
+}
+
+/// Whether a relay that isn't awake would find work. One statement, for those who only ring.
+pub(super) fn is_due(host: &Host, now_ms: i64) -> Result<bool, Error> {
+    let statement = format!(
+        "SELECT 1 FROM relay WHERE id = 1 AND (awake_until_ms <= ? OR awake_until_ms > ?) AND (
+             EXISTS (SELECT 1 FROM subscriptions WHERE cursor < (SELECT MAX(position) FROM journal) AND {FREE})
+             OR EXISTS (SELECT 1 FROM exceptions WHERE state = 'retry' AND due_at_ms <= ? AND {FREE})
+             OR (EXISTS (SELECT 1 FROM journal) AND NOT EXISTS (SELECT 1 FROM subscriptions)))"
+    );
+    let mut parameters = vec![now_ms.into(), (now_ms + limits::AWAKE_MS).into()];
+    parameters.extend(free_parameters(now_ms));
+    parameters.push(now_ms.into());
+    parameters.extend(free_parameters(now_ms));
+    Ok(!host.execute(&statement, parameters)?.is_empty())
+}
+
+/// The events of a range.
+pub(super) fn read(host: &Host, range: &Range) -> Result<Vec<Encoded>, Error> {
+    let statement = format!(
+        "SELECT {} FROM journal WHERE position > ? ORDER BY position LIMIT ?",
+        journal::COLUMNS
+    );
+    let rows = host.execute(&statement, vec![range.after.into(), range.limit.into()])?;
+    rows.into_iter()
+        .map(|mut row| Ok(encode(Record::from_row(&mut row)?)))
+        .collect()
+}
+
+/// A retry that was claimed.
+pub(super) struct Claimed {
+    pub(super) subscription: Arc<Subscription>,
+    /// How many attempts were made before.
+    pub(super) attempts: u32,
+    pub(super) isolated: bool,
+    pub(super) event: Encoded,
+}
+
+/// Takes up the retries that are due the longest, under this token.
+pub(super) fn claim_retries(
+    host: &Host,
+    subscriptions: &Subscriptions,
+    token: &str,
+    now_ms: i64,
+) -> Result<Vec<Claimed>, Error> {
+    let longest_ms = subscriptions
+        .iter()
+        .map(|subscription| subscription.timeout_ms)
+        .max()
+        .unwrap_or(0);
+    let names = placeholders(1, subscriptions.iter().len());
+    let claim = format!(
+        "UPDATE exceptions SET lease_token = ?, leased_until_ms = ?
+         WHERE state = 'retry' AND {FREE} AND (subscription, position) IN (
+             SELECT subscription, position FROM exceptions
+             WHERE state = 'retry' AND due_at_ms <= ? AND {FREE} AND subscription IN {names}
+             ORDER BY due_at_ms LIMIT ?)"
+    );
+    let mut parameters = vec![token.into(), crate::lease::until_ms(now_ms, longest_ms).into()];
+    parameters.extend(free_parameters(now_ms));
+    parameters.push(now_ms.into());
+    parameters.extend(free_parameters(now_ms));
+    parameters.extend(names_of(subscriptions));
+    parameters.push(limits::RETRIES_PER_PASS_MAX.into());
+    host.execute(&claim, parameters)?;
+
+    let read = format!(
+        "SELECT exceptions.subscription, exceptions.attempt, exceptions.isolated, {}
+         FROM exceptions JOIN journal ON journal.position = exceptions.position
+         WHERE exceptions.lease_token = ? AND exceptions.state = 'retry' ORDER BY exceptions.position",
+        journal::COLUMNS
+    );
+    let claimed = |mut row: Row| {
+        let name = row.text()?;
+        let attempts = u32::try_from(row.integer()?).unwrap_or(u32::MAX);
+        let isolated = row.integer()? != 0;
+        let event = encode(Record::from_row(&mut row)?);
+        // Only retries of subscriptions that are in the file were claimed.
+        Ok(subscriptions.get(&name).cloned().map(|subscription| Claimed {
+            subscription,
+            attempts,
+            isolated,
+            event,
+        }))
+    };
+    host.execute(&read, vec![token.into()])?
+        .into_iter()
+        .filter_map(|row| claimed(row).transpose())
+        .collect()
+}
+
+/// Writes a settlement down and gives the subscriptions whose cursors moved. Those that are missing were fenced:
+/// another relay has taken over, and nothing of theirs was changed.
+///
+/// The exceptions are written before the cursor goes past them. A crash between the two only brings the range again.
+pub(super) fn settle(host: &Host, settlement: &Settlement) -> Result<Vec<String>, Error> {
+    if !settlement.failed.is_empty() {
+        add_exceptions(host, &settlement.failed)?;
+    }
+    if !settlement.again.is_empty() {
+        postpone(host, &settlement.again)?;
+    }
+    if !settlement.done.is_empty() {
+        remove(host, &settlement.done)?;
+    }
+    if settlement.moved.is_empty() {
+        Ok(Vec::new())
+    } else {
+        move_cursors(host, &settlement.moved)
+    }
+}
+
+fn move_cursors(host: &Host, moved: &[Moved]) -> Result<Vec<String>, Error> {
+    let statement = format!(
+        "WITH moved (name, token, cursor) AS (VALUES {})
+         UPDATE subscriptions SET cursor = moved.cursor, lease_token = NULL, leased_until_ms = 0 FROM moved
+         WHERE subscriptions.name = moved.name AND subscriptions.lease_token = moved.token RETURNING subscriptions.name",
+        placeholders(moved.len(), 3)
+    );
+    let row = |moved: &Moved| [(*moved.subscription).into(), (*moved.token).into(), moved.cursor.into()];
+    let rows = host.execute(&statement, moved.iter().flat_map(row).collect())?;
+    rows.into_iter().map(|mut row| row.text()).collect()
+}
+
+const EXCEPTION_COLUMNS: usize = 10;
+
+fn exception_row(exception: &Exception) -> [Value; EXCEPTION_COLUMNS] {
+    [
+        (*exception.subscription).into(),
+        exception.position.into(),
+        (*exception.token).into(),
+        if exception.due_at_ms.is_some() { "retry" } else { "dead" }.into(),
+        exception.attempt.into(),
+        exception.due_at_ms.unwrap_or(0).into(),
+        exception.isolated.into(),
+        (*exception.reason).into(),
+        exception.failed_at_ms.into(),
+        exception.trace.as_deref().into(),
+    ]
+}
+
+/// An exception that is there already came from a settlement that got no further: it stays.
+fn add_exceptions(host: &Host, exceptions: &[Exception]) -> Result<(), Error> {
+    let statement = format!(
+        "WITH failed (subscription, position, token, state, attempt, due_at_ms, isolated, reason, at_ms, trace)
+             AS (VALUES {})
+         INSERT INTO exceptions (subscription, position, state, attempt, due_at_ms, lease_token, leased_until_ms,
+             isolated, reason, first_at_ms, last_at_ms, trace)
+         SELECT subscription, position, state, attempt, due_at_ms, NULL, 0, isolated, reason, at_ms, at_ms, trace FROM failed
+         WHERE EXISTS (SELECT 1 FROM subscriptions
+             WHERE subscriptions.name = failed.subscription AND subscriptions.lease_token = failed.token)
+         ON CONFLICT DO NOTHING",
+        placeholders(exceptions.len(), EXCEPTION_COLUMNS)
+    );
+    host.execute(&statement, exceptions.iter().flat_map(exception_row).collect())
+        .map(drop)
+}
+
+fn postpone(host: &Host, exceptions: &[Exception]) -> Result<(), Error> {
+    let statement = format!(
+        "WITH again (subscription, position, token, state, attempt, due_at_ms, isolated, reason, at_ms, trace)
+             AS (VALUES {})
+         UPDATE exceptions SET state = again.state, attempt = again.attempt, due_at_ms = again.due_at_ms,
+             isolated = again.isolated, reason = again.reason, last_at_ms = again.at_ms,
+             lease_token = NULL, leased_until_ms = 0
+         FROM again WHERE exceptions.subscription = again.subscription AND exceptions.position = again.position
+             AND exceptions.lease_token = again.token",
+        placeholders(exceptions.len(), EXCEPTION_COLUMNS)
+    );
+    host.execute(&statement, exceptions.iter().flat_map(exception_row).collect())
+        .map(drop)
+}
+
+fn remove(host: &Host, done: &[Done]) -> Result<(), Error> {
+    let statement = format!(
+        "DELETE FROM exceptions WHERE (subscription, position, lease_token) IN (VALUES {})",
+        placeholders(done.len(), 3)
+    );
+    let row = |done: &Done| [(*done.subscription).into(), done.position.into(), (*done.token).into()];
+    host.execute(&statement, done.iter().flat_map(row).collect()).map(drop)
+}
+
+fn names_of(subscriptions: &Subscriptions) -> impl Iterator<Item = Value> {
+    subscriptions.iter().map(|subscription| (*subscription.name).into())
+}
+
+fn encode(record: Record) -> Encoded {
+    let json = serde_json::to_string(&record.event).expect("an event can be written as JSON");
+    let trace = record.event.traceparent().map(Rc::from);
+    let event = record.event;
+    Encoded {
+        position: record.position,
+        id: event.id.into(),
+        event_type: event.event_type,
+        trace,
+        json,
+    }
+}

@@ -1,0 +1,278 @@
+//! What has to be written down after deliveries. Pure.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::delivery::Outcome;
+use crate::subscription::Subscription;
+
+/// What was sent to one subscription at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parcel {
+    /// For whom.
+    pub subscription: Arc<Subscription>,
+    /// The token of the lease under which it was sent.
+    pub token: Rc<str>,
+    /// Why it was sent.
+    pub cause: Cause,
+    /// Its events; there may be none when the cause is a range.
+    pub items: Vec<Item>,
+}
+
+/// Why there is a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The journal went on.
+    Range {
+        /// Where the cursor is once it is settled.
+        cursor_after: i64,
+    },
+    /// Earlier deliveries failed and are due again.
+    Retry,
+}
+
+/// One event within a parcel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its place in the journal.
+    pub position: i64,
+    /// Its id.
+    pub id: Rc<str>,
+    /// Its `traceparent`.
+    pub trace: Option<Rc<str>>,
+    /// Which attempt this is, counted from 1.
+    pub attempt: u32,
+    /// Whether it is delivered alone.
+    pub isolated: bool,
+}
+
+/// What became of a parcel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivered {
+    /// The function said of every event what became of it.
+    Answered(Vec<Outcome>),
+    /// The delivery failed as a whole, for this reason: nothing is known of any event.
+    Failed(String),
+}
+
+/// Everything that has to be written down.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settlement {
+    /// Cursors that move on; their leases end.
+    pub moved: Vec<Moved>,
+    /// Events that failed for the first time.
+    pub failed: Vec<Exception>,
+    /// Retries that failed once more.
+    pub again: Vec<Exception>,
+    /// Retries that succeeded.
+    pub done: Vec<Done>,
+}
+
+/// A cursor that moves on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The subscription's name.
+    pub subscription: String,
+    /// The token that must still be there.
+    pub token: Rc<str>,
+    /// Where the cursor is now.
+    pub cursor: i64,
+}
+
+/// A retry that succeeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// The subscription's name.
+    pub subscription: String,
+    /// The event's place in the journal.
+    pub position: i64,
+    /// The token that must still be there.
+    pub token: Rc<str>,
+}
+
+/// An event whose delivery failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exception {
+    /// The subscription's name.
+    pub subscription: String,
+    /// The event's place in the journal.
+    pub position: i64,
+    /// The token that must still be there.
+    pub token: Rc<str>,
+    /// When it is due again, in milliseconds since the Unix epoch; `None` for a dead letter.
+    pub due_at_ms: Option<i64>,
+    /// How many attempts were made.
+    pub attempt: u32,
+    /// Whether it is delivered alone from now on.
+    pub isolated: bool,
+    /// What went wrong.
+    pub reason: String,
+    /// When it failed, in milliseconds since the Unix epoch.
+    pub failed_at_ms: i64,
+    /// Its `traceparent`.
+    pub trace: Option<Rc<str>>,
+}
+
+impl Settlement {
+    /// Adds what became of a parcel. `random` gives numbers from 0 up to 1.
+    ///
+    /// Every event of a parcel that failed as a whole is delivered alone from then on, so that one that kills its
+    /// function takes no other with it.
+    pub fn add(&mut self, parcel: &Parcel, delivered: Delivered, now_ms: i64, random: &mut dyn FnMut() -> f64) {
+        let (outcomes, whole_failed) = match delivered {
+            Delivered::Answered(outcomes) => (outcomes, false),
+            Delivered::Failed(reason) => (vec![Outcome::retry(reason); parcel.items.len()], true),
+        };
+        assert_eq!(outcomes.len(), parcel.items.len(), "every event has an outcome");
+        for (item, outcome) in parcel.items.iter().zip(outcomes) {
+            let (reason, delay_ms) = match outcome {
+                Outcome::Success => {
+                    self.add_success(parcel, item);
+                    continue;
+                }
+                Outcome::Drop { reason } => (reason, None),
+                Outcome::Retry { reason } => (reason, parcel.subscription.retry.delay_ms(item.attempt, random())),
+            };
+            let exception = Exception {
+                subscription: parcel.subscription.name.clone(),
+                position: item.position,
+                token: parcel.token.clone(),
+                due_at_ms: delay_ms.map(|delay_ms| now_ms.saturating_add_unsigned(delay_ms)),
+                attempt: item.attempt,
+                isolated: item.isolated || whole_failed,
+                reason,
+                failed_at_ms: now_ms,
+                trace: item.trace.clone(),
+            };
+            match parcel.cause {
+                Cause::Range { .. } => self.failed.push(exception),
+                Cause::Retry => self.again.push(exception),
+            }
+        }
+        if let Cause::Range { cursor_after } = parcel.cause {
+            let subscription = parcel.subscription.name.clone();
+            self.moved.push(Moved {
+                subscription,
+                token: parcel.token.clone(),
+                cursor: cursor_after,
+            });
+        }
+    }
+
+    /// A first delivery that succeeded leaves nothing but the cursor's move.
+    fn add_success(&mut self, parcel: &Parcel, item: &Item) {
+        if parcel.cause == Cause::Retry {
+            let subscription = parcel.subscription.name.clone();
+            self.done.push(Done {
+                subscription,
+                position: item.position,
+                token: parcel.token.clone(),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::subscription::Subscriptions;
+
+    const NOW_MS: i64 = 1_000_000;
+
+    fn parcel(cause: Cause, attempts: &[u32]) -> Parcel {
+        let text =
+            "[[subscription]]\nname = \"a\"\ntypes = [\"*\"]\ntarget = \"function:x\"\nmax_attempts = 3\njitter = 0\n";
+        let item = |(position, attempt): (i64, &u32)| Item {
+            position,
+            id: position.to_string().into(),
+            trace: None,
+            attempt: *attempt,
+            isolated: false,
+        };
+        Parcel {
+            subscription: Subscriptions::parse(text)
+                .expect("valid")
+                .get("a")
+                .expect("there")
+                .clone(),
+            token: "token".into(),
+            cause,
+            items: (1..).zip(attempts).map(item).collect(),
+        }
+    }
+
+    fn settled(parcel: &Parcel, delivered: Delivered) -> Settlement {
+        let mut settlement = Settlement::default();
+        settlement.add(parcel, delivered, NOW_MS, &mut || 0.0);
+        settlement
+    }
+
+    fn outcome() -> impl Strategy<Value = Outcome> {
+        prop_oneof![
+            Just(Outcome::Success),
+            Just(Outcome::retry("later")),
+            Just(Outcome::drop("never"))
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_event_is_settled_in_one_way(
+            outcomes in prop::collection::vec((outcome(), 1..=3_u32), 0..30),
+            is_retry in any::<bool>(),
+            whole_failed in any::<bool>(),
+        ) {
+            let (outcomes, attempts): (Vec<_>, Vec<_>) = outcomes.into_iter().unzip();
+            let cause = if is_retry { Cause::Retry } else { Cause::Range { cursor_after: 99 } };
+            let parcel = parcel(cause, &attempts);
+            let delivered = if whole_failed {
+                Delivered::Failed("it trapped".to_owned())
+            } else {
+                Delivered::Answered(outcomes.clone())
+            };
+            let settlement = settled(&parcel, delivered);
+
+            let exceptions = if is_retry { &settlement.again } else { &settlement.failed };
+            let mut positions: Vec<_> = exceptions.iter().map(|exception| exception.position).collect();
+            if is_retry {
+                positions.extend(settlement.done.iter().map(|done| done.position));
+                prop_assert!(settlement.moved.is_empty() && settlement.failed.is_empty());
+            } else {
+                let succeeded = |(position, outcome): (i64, &Outcome)| {
+                    (*outcome == Outcome::Success && !whole_failed).then_some(position)
+                };
+                positions.extend((1..).zip(&outcomes).filter_map(succeeded));
+                prop_assert_eq!(settlement.moved.iter().map(|moved| moved.cursor).collect::<Vec<_>>(), [99]);
+                prop_assert!(settlement.done.is_empty() && settlement.again.is_empty());
+            }
+            positions.sort_unstable();
+            prop_assert_eq!(positions, parcel.items.iter().map(|item| item.position).collect::<Vec<_>>());
+            prop_assert!(exceptions.iter().all(|exception| exception.isolated == whole_failed));
+        }
+    }
+
+    #[test]
+    fn retries_back_off_until_the_last_attempt_makes_a_dead_letter() {
+        let settlement = settled(&parcel(Cause::Retry, &[1, 2, 3]), Delivered::Failed("gone".to_owned()));
+        let due: Vec<_> = settlement.again.iter().map(|exception| exception.due_at_ms).collect();
+        assert_eq!(due, [Some(NOW_MS + 1_000), Some(NOW_MS + 2_000), None]);
+        assert_eq!(settlement.again[2].reason, "gone");
+    }
+
+    #[test]
+    fn a_drop_is_a_dead_letter_at_once() {
+        let parcel = parcel(Cause::Range { cursor_after: 1 }, &[1]);
+        let settlement = settled(&parcel, Delivered::Answered(vec![Outcome::drop("no such user")]));
+        assert_eq!(settlement.failed[0].due_at_ms, None);
+        assert_eq!(settlement.failed[0].attempt, 1);
+    }
+
+    #[test]
+    fn once_isolated_always_isolated() {
+        let mut parcel = parcel(Cause::Retry, &[1]);
+        parcel.items[0].isolated = true;
+        assert!(settled(&parcel, Delivered::Answered(vec![Outcome::retry("later")])).again[0].isolated);
+    }
+}

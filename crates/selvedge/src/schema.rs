@@ -1,0 +1,168 @@
+//! The tables, and how a database comes to have them.
+//!
+//! Whoever opens the database brings its tables up to date first: [`ensure`] reads one row when they are. Every
+//! statement of a migration is idempotent, so that any number of components may meet a new database at once.
+
+use crate::Error;
+use crate::host::{Row, Value};
+
+/// The table that says which version each owner's tables have: `name`, `version`.
+pub const VERSION_TABLE: &str = "schema_version";
+
+/// The name of the kernel's own tables in [`VERSION_TABLE`].
+pub const OWNER: &str = KERNEL.owner;
+
+/// The version of the kernel's own tables that this program works with.
+pub const VERSION: i64 = KERNEL.version();
+
+/// The tables of one owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tables {
+    /// Whose tables they are: a function's name.
+    pub owner: &'static str,
+    /// The statements that lead from each version to the next, the first from nothing to version 1. Every one of them
+    /// does no harm when it is run again. A migration that was released never changes.
+    pub migrations: &'static [&'static [&'static str]],
+}
+
+impl Tables {
+    /// The version that the last migration leads to.
+    pub const fn version(&self) -> i64 {
+        self.migrations.len() as i64
+    }
+}
+
+/// The kernel's own tables.
+pub const KERNEL: Tables = Tables {
+    owner: "selvedge",
+    migrations: &[&[
+        // Every event ever accepted, in order. It is the outbox too: what a subscription still has to hear is what lies
+        // after its cursor.
+        "CREATE TABLE IF NOT EXISTS journal (
+            position INTEGER PRIMARY KEY,
+            id TEXT NOT NULL,
+            source TEXT NOT NULL,
+            type TEXT NOT NULL,
+            subject TEXT,
+            stream TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            time_ms INTEGER NOT NULL,
+            datacontenttype TEXT,
+            dataschema TEXT,
+            extensions TEXT,
+            data,
+            UNIQUE (stream, version),
+            UNIQUE (source, id)
+        )",
+        // One row: whether a relay is awake, so that nobody needs to ring, and when markers were last collected.
+        "CREATE TABLE IF NOT EXISTS relay (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            token TEXT NOT NULL,
+            awake_until_ms INTEGER NOT NULL,
+            collected_at_ms INTEGER NOT NULL
+        )",
+        "INSERT INTO relay (id, token, awake_until_ms, collected_at_ms) VALUES (1, '', 0, 0) ON CONFLICT DO NOTHING",
+        // How far each subscription is, who works for it and until when, and up to where its done markers are gone.
+        "CREATE TABLE IF NOT EXISTS subscriptions (
+            name TEXT PRIMARY KEY,
+            cursor INTEGER NOT NULL,
+            lease_token TEXT,
+            leased_until_ms INTEGER NOT NULL,
+            collected INTEGER NOT NULL
+        )",
+        // What isn't the happy path: deliveries to be tried again, and dead letters.
+        "CREATE TABLE IF NOT EXISTS exceptions (
+            subscription TEXT NOT NULL,
+            position INTEGER NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('retry', 'dead')),
+            attempt INTEGER NOT NULL,
+            due_at_ms INTEGER NOT NULL,
+            lease_token TEXT,
+            leased_until_ms INTEGER NOT NULL,
+            isolated INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            first_at_ms INTEGER NOT NULL,
+            last_at_ms INTEGER NOT NULL,
+            trace TEXT,
+            PRIMARY KEY (subscription, position)
+        )",
+        "CREATE INDEX IF NOT EXISTS exceptions_due ON exceptions (state, due_at_ms)",
+        "CREATE INDEX IF NOT EXISTS exceptions_leased ON exceptions (lease_token)",
+    ]],
+};
+
+/// Runs one statement. The schema needs nothing else of a database, and is made before there is a host to use it.
+pub type Execute<'a> = dyn FnMut(&str, Vec<Value>) -> Result<Vec<Row>, Error> + 'a;
+
+/// Brings the kernel's tables and these up to date.
+///
+/// # Errors
+/// [`Error::NewerSchema`] when the database was written by a newer version; then nothing was changed. Otherwise what
+/// the database fails with: call it again.
+pub fn ensure(execute: &mut Execute<'_>, tables: &[Tables]) -> Result<(), Error> {
+    let all = || std::iter::once(&KERNEL).chain(tables);
+    let mut found = versions(execute)?;
+    for owned in all() {
+        check(owned.owner, version_of(&found, owned.owner), owned.version())?;
+    }
+    if all().all(|owned| version_of(&found, owned.owner) == owned.version()) {
+        return Ok(());
+    }
+    create_version_table(execute)?;
+    found = versions(execute)?;
+    all().try_for_each(|owned| migrate(execute, owned, version_of(&found, owned.owner)))
+}
+
+/// Whether tables of version `found` can be worked with by a program that knows version `known`.
+///
+/// # Errors
+/// [`Error::NewerSchema`] when they can't.
+pub fn check(owner: &str, found: i64, known: i64) -> Result<(), Error> {
+    if found <= known {
+        return Ok(());
+    }
+    Err(Error::NewerSchema {
+        owner: owner.to_owned(),
+        found,
+        known,
+    })
+}
+
+fn create_version_table(execute: &mut Execute<'_>) -> Result<(), Error> {
+    let statement = "CREATE TABLE IF NOT EXISTS schema_version (name TEXT PRIMARY KEY, version INTEGER NOT NULL)";
+    execute(statement, Vec::new()).map(drop)
+}
+
+/// The versions of all owners' tables; none in a database that has no version table yet.
+fn versions(execute: &mut Execute<'_>) -> Result<Vec<(String, i64)>, Error> {
+    match execute("SELECT name, version FROM schema_version", Vec::new()) {
+        Ok(rows) => rows
+            .into_iter()
+            .map(|mut row| Ok((row.text()?, row.integer()?)))
+            .collect(),
+        // No other reason to fail is this one: a database that is busy or broken says so with the next statement.
+        Err(Error::Database { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn version_of(versions: &[(String, i64)], owner: &str) -> i64 {
+    versions
+        .iter()
+        .find(|(name, _)| name == owner)
+        .map_or(0, |(_, version)| *version)
+}
+
+fn migrate(execute: &mut Execute<'_>, tables: &Tables, from: i64) -> Result<(), Error> {
+    let done = usize::try_from(from).unwrap_or(0).min(tables.migrations.len());
+    for statement in tables.migrations[done..].iter().copied().flatten() {
+        execute(statement, Vec::new())?;
+    }
+    if done == tables.migrations.len() {
+        return Ok(());
+    }
+    // Never back: a newer program may have been faster.
+    let record = "INSERT INTO schema_version (name, version) VALUES (?, ?)
+        ON CONFLICT (name) DO UPDATE SET version = excluded.version WHERE excluded.version > schema_version.version";
+    execute(record, vec![tables.owner.into(), tables.version().into()]).map(drop)
+}

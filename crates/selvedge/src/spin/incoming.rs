@@ -1,0 +1,153 @@
+//! Requests to the component: read, answered, and written back.
+//!
+//! The body's writer runs before the handler returns, so that host and client get head and body in one write. Where
+//! they go out separately, Nagle's algorithm and delayed acknowledgements make each response take 40 ms.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields};
+use spin_sdk::wasip3::{wit_future, wit_stream};
+use spin_sdk::wit_bindgen::{self, StreamReader, StreamResult};
+
+use super::platform;
+use crate::http::{Request, Response};
+use crate::{Function, Host, function};
+
+/// Room for a body of unknown length, in bytes.
+const READ_BYTES: usize = 4 * 1024;
+
+/// Answers a request to the component with the function that `build` makes. Function and host are kept for as long as
+/// the instance lives.
+///
+/// # Errors
+/// None: whatever goes wrong becomes a response. The type is the interface's.
+pub async fn serve(request: types::Request, build: fn() -> Function) -> Result<types::Response, ErrorCode> {
+    thread_local! {
+        static INSTANCE: OnceCell<(Rc<Function>, Host)> = const { OnceCell::new() };
+    }
+    let (function, host) = INSTANCE.with(|instance| {
+        let start = || {
+            let function = build();
+            let host = platform::host(function.declared_tables());
+            (Rc::new(function), host)
+        };
+        instance.get_or_init(start).clone()
+    });
+    let response = match read(request, &function).await {
+        Ok(request) => function.answer(&host, request).await,
+        Err(refusal) => refusal,
+    };
+    Ok(write(response).await)
+}
+
+/// The whole request, or the response that refuses it.
+async fn read(request: types::Request, function: &Function) -> Result<Request, Response> {
+    let method = Method::try_from(request.get_method()).map_err(|_| Response::empty(StatusCode::BAD_REQUEST))?;
+    let target = request.get_path_with_query().unwrap_or_default();
+    let headers = headers(&request.get_headers());
+    let body = if matches!(method, Method::GET | Method::HEAD) {
+        Vec::new()
+    } else {
+        let path = target.split_once('?').map_or(&*target, |(path, _)| path);
+        let limit_bytes = function.body_bytes_max(path);
+        read_body(request, &headers, limit_bytes).await?
+    };
+    Ok(Request::new(method, &target, headers, body))
+}
+
+/// Headers that the `http` crate can't hold are no headers to this program.
+fn headers(fields: &Fields) -> HeaderMap {
+    let pairs = fields.copy_all().into_iter().filter_map(|(name, value)| {
+        Some((
+            HeaderName::try_from(name).ok()?,
+            HeaderValue::from_maybe_shared(bytes::Bytes::from(value)).ok()?,
+        ))
+    });
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        headers.append(name, value);
+    }
+    headers
+}
+
+async fn read_body(request: types::Request, headers: &HeaderMap, limit_bytes: usize) -> Result<Vec<u8>, Response> {
+    let declared = headers
+        .get(http::header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|length: usize| length > limit_bytes) {
+        return Err(function::body_too_large(limit_bytes));
+    }
+    let (_handled, handled) = wit_future::new(|| Ok(()));
+    let (stream, trailers) = types::Request::consume_body(request, handled);
+    match read_stream(stream, declared.unwrap_or(READ_BYTES), limit_bytes).await {
+        None => Err(function::body_too_large(limit_bytes)),
+        // Without this a body that was cut off would look like a whole one.
+        Some(body) => match trailers.await {
+            Ok(_) => Ok(body),
+            Err(_) => Err(Response::empty(StatusCode::BAD_REQUEST)),
+        },
+    }
+}
+
+/// Everything that a stream has, or nothing when that is more than the limit.
+pub(super) async fn read_stream(mut stream: StreamReader<u8>, expected: usize, limit_bytes: usize) -> Option<Vec<u8>> {
+    // One byte more than expected: the read that finds the end needs room.
+    let mut body = Vec::with_capacity(expected.min(limit_bytes) + 1);
+    loop {
+        if body.len() == body.capacity() {
+            body.reserve(body.len().max(READ_BYTES));
+        }
+        let result;
+        (result, body) = stream.read(body).await;
+        if body.len() > limit_bytes {
+            return None;
+        }
+        if !matches!(result, StreamResult::Complete(_)) {
+            return Some(body);
+        }
+    }
+}
+
+async fn write(response: Response) -> types::Response {
+    let Response { status, headers, body } = response;
+    let mut pairs: Vec<_> = headers
+        .into_iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.into_bytes()))
+        .collect();
+    if status != StatusCode::NO_CONTENT {
+        pairs.push(("content-length".to_owned(), body.len().to_string().into_bytes()));
+    }
+    // Only a value with a line break in it is refused; a response without its headers is still an answer.
+    let fields = Fields::from_list(&pairs).unwrap_or_else(|_| Fields::new());
+    let (contents, trailers) = start_body(body);
+    let (response, _sent) = types::Response::new(fields, contents, trailers);
+    response
+        .set_status_code(status.as_u16())
+        .expect("the http crate has valid status codes only");
+    wit_bindgen::yield_async().await;
+    response
+}
+
+/// A body that is being written, and its trailers, which are none.
+#[expect(clippy::type_complexity, reason = "the interface's types")]
+pub(super) fn start_body(
+    body: Vec<u8>,
+) -> (
+    Option<StreamReader<u8>>,
+    wit_bindgen::FutureReader<Result<Option<types::Trailers>, ErrorCode>>,
+) {
+    // Dropping the writing end writes this.
+    let (trailers_writer, trailers) = wit_future::new(|| Ok(None));
+    if body.is_empty() {
+        return (None, trailers);
+    }
+    let (mut writer, contents) = wit_stream::new();
+    wit_bindgen::spawn(async move {
+        writer.write_all(body).await;
+        drop(writer);
+        drop(trailers_writer);
+    });
+    (Some(contents), trailers)
+}

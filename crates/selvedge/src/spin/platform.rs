@@ -1,0 +1,85 @@
+//! The platform, put together from Spin's interfaces.
+
+use spin_sdk::wasip3::clocks::{monotonic_clock, system_clock};
+use spin_sdk::wasip3::random::random::get_random_bytes;
+use spin_sdk::{variables, wit_bindgen};
+
+use super::database::Database;
+use super::key_value::KeyValue;
+use super::outgoing;
+use crate::Error;
+use crate::host::{Host, LocalFuture, Platform, Row, Value};
+use crate::http::{Answer, Call};
+use crate::schema::Tables;
+
+/// The host that a component runs on. These tables are there before its database is used.
+pub fn host(tables: &[Tables]) -> Host {
+    Host::new(Spin {
+        database: Database::new(tables),
+        key_value: KeyValue::default(),
+    })
+}
+
+struct Spin {
+    database: Database,
+    key_value: KeyValue,
+}
+
+impl Platform for Spin {
+    fn now_ms(&self) -> i64 {
+        let now = system_clock::now();
+        now.seconds * 1000 + i64::from(now.nanoseconds / 1_000_000)
+    }
+
+    fn random(&self) -> [u8; 16] {
+        // The host may give fewer bytes than asked for.
+        let mut bytes = get_random_bytes(16);
+        while bytes.len() < 16 {
+            bytes.extend(get_random_bytes(16));
+        }
+        *bytes.first_chunk().expect("there are 16 bytes or more")
+    }
+
+    fn execute(&self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, Error> {
+        self.database.execute(statement, parameters)
+    }
+
+    fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        self.key_value.get_many(&keys)
+    }
+
+    fn set_many(&self, pairs: Vec<(String, Vec<u8>)>) -> Result<(), Error> {
+        self.key_value.set_many(&pairs)
+    }
+
+    fn delete_many(&self, keys: Vec<String>) -> Result<(), Error> {
+        self.key_value.delete_many(&keys)
+    }
+
+    fn send(&self, call: Call) -> LocalFuture<Result<Answer, Error>> {
+        Box::pin(outgoing::send(call))
+    }
+
+    fn wait(&self, duration_ms: u64) -> LocalFuture<()> {
+        Box::pin(monotonic_clock::wait_for(duration_ms.saturating_mul(1_000_000)))
+    }
+
+    fn spawn(&self, task: LocalFuture<()>) {
+        wit_bindgen::spawn(task);
+    }
+
+    fn variable(&self, name: &str) -> LocalFuture<Result<Option<String>, Error>> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            match variables::get(&name).await {
+                Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+                Err(variables::Error::Undefined(_)) => Ok(None),
+                // The message may hold the value.
+                Err(_) => Err(Error::Configuration {
+                    name,
+                    reason: "can't be read: check its provider".to_owned(),
+                }),
+            }
+        })
+    }
+}

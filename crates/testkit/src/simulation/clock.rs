@@ -1,0 +1,52 @@
+//! A clock that moves with tokio's paused time, and can be stepped.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use selvedge_engine::ports::Clock;
+use tokio::time::Instant;
+
+/// 2026-01-01T00:00:00Z: where every simulated run begins.
+pub const START_NS: u64 = 1_767_225_600_000_000_000;
+
+/// The clock of a simulated world.
+#[derive(Debug)]
+pub struct SimulatedClock {
+    start: Instant,
+    step_ns: AtomicI64,
+}
+
+impl SimulatedClock {
+    /// A clock that begins now, at [`START_NS`].
+    pub fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            step_ns: AtomicI64::new(0),
+        }
+    }
+
+    /// Steps the wall clock; time that passes is not touched.
+    pub fn step_ms(&self, step_ms: i64) {
+        self.step_ns.fetch_add(step_ms * 1_000_000, Ordering::SeqCst);
+    }
+
+    /// The wall clock in milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> u64 {
+        self.wall_ns() / 1_000_000
+    }
+}
+
+impl Default for SimulatedClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SimulatedClock {
+    fn wall_ns(&self) -> u64 {
+        (START_NS + self.monotonic_ns()).saturating_add_signed(self.step_ns.load(Ordering::SeqCst))
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}

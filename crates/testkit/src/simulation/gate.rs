@@ -1,0 +1,212 @@
+//! The gate of a simulated node: it records every host call, and injects the faults that were asked for.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use selvedge_engine::ports::{Gate, HostCall, Verdict};
+
+use super::clock::SimulatedClock;
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The instance traps.
+    Trap,
+    /// The call answers its interface's error.
+    Fail,
+    /// The call never answers.
+    Hang,
+    /// The whole node is gone: no call of any of its instances ever gets through again.
+    NodeLost,
+}
+
+/// On which side of its effect a call is hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// The call has no effect.
+    Before,
+    /// The call has its effect, but its answer doesn't come.
+    After,
+}
+
+/// A host call that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// When, on the world's wall clock.
+    pub at_ms: u64,
+    /// By which component.
+    pub component: String,
+    /// Of which function, for example `sqlite.execute`.
+    pub function: &'static str,
+    /// The statement, keys or URL.
+    pub detail: String,
+    /// The fault that it met.
+    pub fault: Option<(Fault, When)>,
+}
+
+type Rule = Box<dyn FnMut(&HostCall, usize) -> Option<(Fault, When)> + Send>;
+
+/// The faults of one node, and the record of its calls.
+pub struct Faults {
+    clock: Arc<SimulatedClock>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    rules: Vec<Rule>,
+    calls: Vec<Recorded>,
+    recording: bool,
+    count: usize,
+    lost: bool,
+}
+
+impl Faults {
+    /// No faults; calls are recorded from the start.
+    pub fn new(clock: Arc<SimulatedClock>) -> Self {
+        Self {
+            clock,
+            state: Mutex::new(State {
+                recording: true,
+                ..State::default()
+            }),
+        }
+    }
+
+    /// Asks `rule` before every call; its second argument is the call's number, from 0.
+    pub fn inject(&self, rule: impl FnMut(&HostCall, usize) -> Option<(Fault, When)> + Send + 'static) {
+        self.lock().rules.push(Box::new(rule));
+    }
+
+    /// `fault` for the first `times` calls of `component` to `function` whose detail contains `detail`.
+    pub fn hit(&self, component: &str, function: &str, detail: &str, times: usize, fault: Fault, when: When) {
+        let (component, function, detail) = (component.to_owned(), function.to_owned(), detail.to_owned());
+        let mut left = times;
+        self.inject(move |call, _| {
+            let same = *call.component == *component && call.function == function && call.detail.contains(&detail);
+            if !same || left == 0 {
+                return None;
+            }
+            left -= 1;
+            Some((fault, when))
+        });
+    }
+
+    /// No faults from now on. A lost node stays lost.
+    pub fn clear(&self) {
+        self.lock().rules.clear();
+    }
+
+    /// Whether the node is lost.
+    pub fn is_lost(&self) -> bool {
+        self.lock().lost
+    }
+
+    /// Loses the node: none of its calls gets through any more.
+    pub fn lose(&self) {
+        self.lock().lost = true;
+    }
+
+    /// Every call so far, in order.
+    pub fn calls(&self) -> Vec<Recorded> {
+        self.lock().calls.clone()
+    }
+
+    /// How many calls were made so far.
+    pub fn count(&self) -> usize {
+        self.lock().count
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records the call; says what it meets, and on which side.
+    fn meet(&self, call: &HostCall) -> Option<(Fault, When)> {
+        let at_ms = self.clock.now_ms();
+        let mut state = self.lock();
+        let number = state.count;
+        state.count += 1;
+        let fault = state.rules.iter_mut().find_map(|rule| rule(call, number));
+        if state.recording {
+            let component = call.component.to_string();
+            let detail = call.detail.clone();
+            state.calls.push(Recorded {
+                at_ms,
+                component,
+                function: call.function,
+                detail,
+                fault,
+            });
+        }
+        fault
+    }
+}
+
+/// One call's way through the gate: the fault that `before` found for `after`.
+pub(super) struct NodeGate {
+    pub faults: Arc<Faults>,
+    /// Faults that wait for their call's effect. A call is known by its component, function and detail; of two equal
+    /// calls at once either may meet the fault.
+    pending: Mutex<Vec<(HostCall, Fault)>>,
+}
+
+impl NodeGate {
+    pub fn new(faults: Arc<Faults>) -> Self {
+        Self {
+            faults,
+            pending: Mutex::new(Vec::new()),
+        }
+    }
+
+    async fn apply(&self, fault: Fault) -> Verdict {
+        match fault {
+            Fault::Trap => Verdict::Trap,
+            Fault::Fail => Verdict::Fail("injected: the store is not reachable".to_owned()),
+            Fault::Hang => std::future::pending().await,
+            Fault::NodeLost => {
+                self.faults.lose();
+                std::future::pending().await
+            }
+        }
+    }
+
+    fn take_pending(&self, call: &HostCall) -> Option<Fault> {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |(other, _): &(HostCall, Fault)| {
+            other.component == call.component && other.function == call.function && other.detail == call.detail
+        };
+        let place = pending.iter().position(same)?;
+        Some(pending.swap_remove(place).1)
+    }
+}
+
+#[async_trait]
+impl Gate for NodeGate {
+    async fn before(&self, call: &HostCall) -> Verdict {
+        if self.faults.is_lost() {
+            return std::future::pending().await;
+        }
+        match self.faults.meet(call) {
+            None => Verdict::Proceed,
+            Some((fault, When::Before)) => self.apply(fault).await,
+            Some((fault, When::After)) => {
+                self.pending
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push((call.clone(), fault));
+                Verdict::Proceed
+            }
+        }
+    }
+
+    async fn after(&self, call: &HostCall) -> Verdict {
+        if self.faults.is_lost() {
+            return std::future::pending().await;
+        }
+        match self.take_pending(call) {
+            Some(fault) => self.apply(fault).await,
+            None => Verdict::Proceed,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! SQLite in memory: the real SQLite, with a connection of its own for every `open`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, OpenFlags, params_from_iter};
+use selvedge_engine::ports::{SqlConnection, SqlDatabases, SqlError, SqlRows, SqlValue};
+
+/// One database, shared by every node of a world, under every label.
+#[derive(Debug, Clone)]
+pub struct MemorySql {
+    name: String,
+    /// Keeps the database alive, and answers the checkers' questions.
+    root: Arc<Mutex<Connection>>,
+}
+
+impl MemorySql {
+    /// A new, empty database.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn new() -> rusqlite::Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("file:/simulated-{}?vfs=memdb", COUNT.fetch_add(1, Ordering::Relaxed));
+        let root = Arc::new(Mutex::new(connect(&name)?));
+        Ok(Self { name, root })
+    }
+
+    /// All rows of a query, for checkers: every value as SQLite holds it.
+    ///
+    /// # Errors
+    /// What SQLite says, for example that there is no such table yet.
+    pub fn query(&self, sql: &str) -> rusqlite::Result<Vec<Vec<Value>>> {
+        let root = lock(&self.root);
+        let mut statement = root.prepare(sql)?;
+        let columns = statement.column_count();
+        let rows = statement.query_map([], |row| (0..columns).map(|column| row.get(column)).collect())?;
+        rows.collect()
+    }
+
+    /// Runs statements, for a test that breaks something on purpose.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn change(&self, sql: &str) -> rusqlite::Result<()> {
+        lock(&self.root).execute_batch(sql)
+    }
+
+    /// The first value of a query as a number; 0 where the table isn't there yet.
+    pub fn number(&self, sql: &str) -> i64 {
+        match self
+            .query(sql)
+            .ok()
+            .and_then(|rows| rows.into_iter().next()?.into_iter().next())
+        {
+            Some(Value::Integer(number)) => number,
+            _ => 0,
+        }
+    }
+}
+
+fn connect(name: &str) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(name, flags)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl SqlDatabases for MemorySql {
+    fn has(&self, _label: &str) -> bool {
+        true
+    }
+
+    async fn open(&self, _label: &str) -> Result<Arc<dyn SqlConnection>, SqlError> {
+        let connection = connect(&self.name).map_err(|error| SqlError::Io(error.to_string()))?;
+        Ok(Arc::new(MemoryConnection(Mutex::new(connection))))
+    }
+}
+
+struct MemoryConnection(Mutex<Connection>);
+
+#[async_trait]
+impl SqlConnection for MemoryConnection {
+    async fn execute(&self, statement: &str, parameters: Vec<SqlValue>) -> Result<SqlRows, SqlError> {
+        run(&lock(&self.0), statement, parameters).map_err(|error| SqlError::Io(error.to_string()))
+    }
+
+    async fn last_insert_rowid(&self) -> Result<i64, SqlError> {
+        Ok(lock(&self.0).last_insert_rowid())
+    }
+
+    async fn changes(&self) -> Result<u64, SqlError> {
+        Ok(lock(&self.0).changes())
+    }
+}
+
+fn run(connection: &Connection, statement: &str, parameters: Vec<SqlValue>) -> rusqlite::Result<SqlRows> {
+    let mut statement = connection.prepare_cached(statement)?;
+    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let parameters = parameters.into_iter().map(|value| match value {
+        SqlValue::Integer(integer) => Value::Integer(integer),
+        SqlValue::Real(real) => Value::Real(real),
+        SqlValue::Text(text) => Value::Text(text),
+        SqlValue::Blob(bytes) => Value::Blob(bytes),
+        SqlValue::Null => Value::Null,
+    });
+    let mut found = statement.query(params_from_iter(parameters))?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next()? {
+        let values = (0..columns.len()).map(|column| row.get_ref(column).map(read));
+        rows.push(values.collect::<rusqlite::Result<_>>()?);
+    }
+    Ok(SqlRows { columns, rows })
+}
+
+fn read(value: ValueRef<'_>) -> SqlValue {
+    match value {
+        ValueRef::Null => SqlValue::Null,
+        ValueRef::Integer(integer) => SqlValue::Integer(integer),
+        ValueRef::Real(real) => SqlValue::Real(real),
+        ValueRef::Text(text) => SqlValue::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => SqlValue::Blob(bytes.to_vec()),
+    }
+}

@@ -1,0 +1,290 @@
+//! A world: nodes that run the application on shared stores, under one clock.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use selvedge_engine::config::Variables;
+use selvedge_engine::ports::Ports;
+use selvedge_engine::{Application, Program};
+use serde_json::Value;
+
+use super::clock::SimulatedClock;
+use super::gate::{Faults, NodeGate};
+use super::key_value::MemoryKeyValue;
+use super::network::{Peer, SimulatedNetwork};
+use super::output::KeptOutput;
+use super::random::SeededRandom;
+use super::sql::MemorySql;
+
+/// Where the application is reached by its public address.
+const APP_ADDRESS: &str = "127.0.0.1:3000";
+
+/// Runs a test in a world of its own.
+#[derive(Debug)]
+pub struct Simulation;
+
+impl Simulation {
+    /// Runs `test` in a new world with one node, on one thread, with time paused: whenever nothing else can happen, the
+    /// clock jumps to what is due next.
+    ///
+    /// # Panics
+    /// Where the machine gives no runtime, or the application can't be started.
+    pub fn run<T>(program: &Arc<Program>, seed: u64, test: impl AsyncFnOnce(World) -> T) -> T {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime can be made");
+        runtime.block_on(async {
+            let world = World::new(program.clone(), seed).expect("the application starts");
+            test(world).await
+        })
+    }
+}
+
+/// The stores, the clock, the network, and the nodes.
+pub struct World {
+    /// The clock of every node.
+    pub clock: Arc<SimulatedClock>,
+    /// The one source of chance.
+    pub random: Arc<SeededRandom>,
+    /// The SQLite database that the nodes share.
+    pub sql: MemorySql,
+    /// The key-value store that the nodes share.
+    pub key_value: MemoryKeyValue,
+    /// Everything outside.
+    pub network: Arc<SimulatedNetwork>,
+    /// What components print.
+    pub output: Arc<KeptOutput>,
+    program: Arc<Program>,
+    nodes: Arc<Mutex<Vec<Arc<Node>>>>,
+    variables: BTreeMap<String, String>,
+}
+
+/// One node: an application on the shared stores, with faults of its own.
+pub struct Node {
+    /// The running application.
+    pub application: Application,
+    /// What goes wrong on this node.
+    pub faults: Arc<Faults>,
+}
+
+/// The answer to a request, whole.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The body as JSON; `Null` where it isn't.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// A header as text; empty where it isn't there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+}
+
+impl World {
+    fn new(program: Arc<Program>, seed: u64) -> anyhow::Result<Self> {
+        let variables = BTreeMap::from([("app_url".to_owned(), format!("http://{APP_ADDRESS}"))]);
+        let nodes: Arc<Mutex<Vec<Arc<Node>>>> = Arc::default();
+        let network = Arc::new(SimulatedNetwork::default());
+        network.play(APP_ADDRESS, Balancer(Arc::downgrade(&nodes)));
+        let world = Self {
+            clock: Arc::new(SimulatedClock::new()),
+            random: Arc::new(SeededRandom::new(seed)),
+            sql: MemorySql::new()?,
+            key_value: MemoryKeyValue::default(),
+            network,
+            output: Arc::default(),
+            program,
+            nodes,
+            variables,
+        };
+        world.add_node()?;
+        Ok(world)
+    }
+
+    /// Sets an application variable for the nodes that are added from now on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Starts another node on the same stores.
+    ///
+    /// # Errors
+    /// What the engine says of the application.
+    pub fn add_node(&self) -> anyhow::Result<Arc<Node>> {
+        let faults = Arc::new(Faults::new(self.clock.clone()));
+        let ports = Ports {
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+            key_value: Arc::new(self.key_value.clone()),
+            sql: Arc::new(self.sql.clone()),
+            network: self.network.clone(),
+            output: self.output.clone(),
+            gate: Some(Arc::new(NodeGate::new(faults.clone()))),
+        };
+        let environment = |_: &str| None;
+        let variables = Variables::resolve(self.program.manifest(), &[], &self.variables, &environment)?;
+        let application = Application::start(self.program.clone(), ports, &variables)?;
+        let node = Arc::new(Node { application, faults });
+        self.nodes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(node.clone());
+        Ok(node)
+    }
+
+    /// Loses every node and starts a new one on the same stores: a restart after a crash.
+    ///
+    /// # Errors
+    /// What the engine says of the application.
+    pub fn restart(&mut self) -> anyhow::Result<Arc<Node>> {
+        for node in self.nodes.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            node.faults.lose();
+        }
+        self.add_node()
+    }
+
+    /// The first node that isn't lost.
+    ///
+    /// # Panics
+    /// Where all nodes are lost.
+    pub fn node(&self) -> Arc<Node> {
+        live(&self.nodes).expect("a node is alive")
+    }
+
+    /// Sends a request from outside to the first living node.
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path).header("host", APP_ADDRESS);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = Full::new(body.into()).map_err(|never| match never {}).boxed_unsync();
+        let request = request.body(body).expect("the test's request is well formed");
+        let response = self.node().application.handle(request, client()).await;
+        answer(response).await
+    }
+
+    /// `GET path`.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.request(Method::GET, path, &[], Bytes::new()).await
+    }
+
+    /// `POST path` with a JSON body.
+    pub async fn post(&self, path: &str, json: &Value) -> Answer {
+        let headers = [("content-type", "application/json")];
+        self.request(Method::POST, path, &headers, json.to_string()).await
+    }
+
+    /// Fires the cron trigger every second, on the first living node, until the returned handle is dropped.
+    pub fn start_cron(&self) -> Cron {
+        let nodes = self.nodes.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let Some(node) = live(&nodes) else { continue };
+                let Some(component) = node.application.component("outbox-cron").cloned() else {
+                    continue;
+                };
+                tokio::spawn(async move { node.application.fire_cron(&component).await });
+            }
+        });
+        Cron(task)
+    }
+
+    /// Waits until `condition` holds, at most `deadline` of virtual time.
+    ///
+    /// # Errors
+    /// Says what didn't come true, and what components printed.
+    pub async fn until(
+        &self,
+        what: &str,
+        deadline: Duration,
+        mut condition: impl AsyncFnMut() -> bool,
+    ) -> anyhow::Result<()> {
+        let waiting = async {
+            while !condition().await {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let story = || {
+            format!(
+                "within {deadline:?} it didn't come true that {what}; printed: {:#?}",
+                self.output.lines()
+            )
+        };
+        tokio::time::timeout(deadline, waiting).await.with_context(story)
+    }
+}
+
+/// Ends the cron trigger when it is dropped.
+#[derive(Debug)]
+pub struct Cron(tokio::task::JoinHandle<()>);
+
+impl Drop for Cron {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn client() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 50_000))
+}
+
+fn live(nodes: &Mutex<Vec<Arc<Node>>>) -> Option<Arc<Node>> {
+    let nodes = nodes.lock().unwrap_or_else(PoisonError::into_inner);
+    nodes.iter().find(|node| !node.faults.is_lost()).cloned()
+}
+
+async fn answer(response: Response<selvedge_engine::ports::Body>) -> Answer {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body,
+    }
+}
+
+/// The application as the network sees it.
+struct Balancer(Weak<Mutex<Vec<Arc<Node>>>>);
+
+#[async_trait]
+impl Peer for Balancer {
+    async fn answer(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
+        let node = live(&*self.0.upgrade()?)?;
+        let request = request.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync());
+        let Answer { status, headers, body } = answer(node.application.handle(request, client()).await).await;
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Some(response)
+    }
+}

@@ -1,0 +1,121 @@
+//! Health: whether the application is well, part by part.
+//!
+//! `/health/live` says that it runs, `/health/ready` that it can take requests, `/health` says everything. Reasons go to
+//! the log: whoever may ask this isn't an operator.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use selvedge::http::{Problem, Request, Response, StatusCode};
+use selvedge::subscription::Subscriptions;
+use selvedge::{Error, Function, Host, health};
+use serde::Serialize;
+use serde_json::json;
+
+selvedge::export!(function);
+
+fn function() -> Function {
+    Function::new("health")
+        .get("/health", report)
+        .get("/health/live", live)
+        .get("/health/ready", ready)
+}
+
+/// Whether a part is well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Up,
+    Down,
+}
+
+impl Status {
+    fn of(part: &str, checked: Result<(), Error>) -> Self {
+        match checked {
+            Ok(()) => Self::Up,
+            Err(error) => {
+                eprintln!("error: {part} is down: {error}");
+                Self::Down
+            }
+        }
+    }
+}
+
+/// All parts, by name.
+type Parts = BTreeMap<String, Status>;
+
+async fn live(_host: Host, _request: Request) -> Result<Response, Problem> {
+    Ok(Response::ok(&json!({ "status": Status::Up })))
+}
+
+async fn ready(host: Host, _request: Request) -> Result<Response, Problem> {
+    let (functions, stores) = (functions(&host).await, stores(&host));
+    let down: Vec<_> = functions
+        .iter()
+        .chain(&stores)
+        .filter(|(_, status)| **status == Status::Down)
+        .collect();
+    if down.is_empty() {
+        return Ok(Response::ok(&json!({ "status": Status::Up })));
+    }
+    let names: Vec<_> = down.into_iter().map(|(name, _)| name.as_str()).collect();
+    Err(Problem::unavailable(format!(
+        "Not ready: {} can't be reached. Ask again in a moment.",
+        names.join(", ")
+    )))
+}
+
+async fn report(host: Host, _request: Request) -> Result<Response, Problem> {
+    let (functions, stores) = (functions(&host).await, stores(&host));
+    let subscriptions = Subscriptions::from_file()?;
+    let lags = health::lags(&host).inspect_err(|error| eprintln!("error: the subscriptions can't be read: {error}"));
+    let lags: Option<Vec<_>> = lags.ok().map(|lags| {
+        lags.into_iter()
+            .filter(|lag| subscriptions.get(&lag.subscription).is_some())
+            .collect()
+    });
+    let admin_token = if host.variable("admin_token").await?.is_some() {
+        "set"
+    } else {
+        "not set: /admin is refused"
+    };
+
+    let is_up = functions
+        .values()
+        .chain(stores.values())
+        .all(|status| *status == Status::Up)
+        && lags.is_some();
+    let (code, status) = if is_up {
+        (StatusCode::OK, Status::Up)
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, Status::Down)
+    };
+    let body = json!({
+        "status": status,
+        "functions": functions,
+        "stores": stores,
+        "subscriptions": lags,
+        "adminToken": admin_token,
+    });
+    Ok(Response::json(code, &body))
+}
+
+/// Every function that FUNCTIONS in spin.toml names.
+async fn functions(host: &Host) -> Parts {
+    let names = std::env::var("FUNCTIONS").unwrap_or_default();
+    let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let check = |name: &str| {
+        let (host, name) = (host.clone(), name.to_owned());
+        async move {
+            let status = Status::of(&name, health::check_function(&host, &name).await);
+            (name, status)
+        }
+    };
+    join_all(names.map(check)).await.into_iter().collect()
+}
+
+fn stores(host: &Host) -> Parts {
+    let database = Status::of("the database", health::check_database(host));
+    let key_value = Status::of("the key-value store", health::check_key_value(host));
+    [("database".to_owned(), database), ("keyValue".to_owned(), key_value)].into()
+}

@@ -1,0 +1,91 @@
+//! `cargo xtask bench`: what an event costs, measured from outside through the real HTTP port.
+//!
+//! This half prepares: it builds the functions, the engine and the load generator in release, and becomes the latter.
+//! The load generator ([`load`]) is a process of its own, with the engine as its child.
+
+#[cfg(feature = "bench")]
+mod effects;
+#[cfg(feature = "bench")]
+mod engine;
+#[cfg(feature = "bench")]
+mod http;
+#[cfg(feature = "bench")]
+pub mod load;
+#[cfg(feature = "bench")]
+mod report;
+
+use std::process::Command;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::process::{self, say};
+use crate::{components, up, workspace};
+
+/// Measure the application: rates, delays, CPU seconds and memory. Prints one table.
+#[derive(clap::Args)]
+pub struct Bench {
+    /// What runs the application; name both to compare them.
+    #[arg(long = "engine", value_enum, value_name = "ENGINE", default_value = "selvedge")]
+    engines: Vec<EngineKind>,
+    /// How long each phase sends requests.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// How many keep-alive connections send at once.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=256))]
+    connections: u64,
+}
+
+/// What can run the application.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineKind {
+    /// The embedded engine of this project.
+    Selvedge,
+    /// `spin` from PATH, with the cron plugin.
+    Spin,
+}
+
+impl EngineKind {
+    /// The name that `--engine` takes.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Selvedge => "selvedge",
+            Self::Spin => "spin",
+        }
+    }
+}
+
+impl Bench {
+    /// Builds everything that is measured or measures, and becomes the load generator.
+    pub fn run(mut self) -> Result<()> {
+        if self.engines.contains(&EngineKind::Spin) && !is_on_path("spin") {
+            say("there is no spin on PATH: its figures are skipped");
+            self.engines.retain(|engine| *engine != EngineKind::Spin);
+            if self.engines.is_empty() {
+                return Ok(());
+            }
+        }
+        components::build_all()?;
+        up::build_engine()?;
+        say("building the load generator");
+        process::run(workspace::cargo().args(["build", "--release", "--package", "xtask", "--features", "bench"]))?;
+
+        let mut load = Command::new(workspace::binary("release", "xtask"));
+        load.arg("load");
+        for engine in &self.engines {
+            load.args(["--engine", engine.name()]);
+        }
+        load.args([
+            "--seconds",
+            &self.seconds.to_string(),
+            "--connections",
+            &self.connections.to_string(),
+        ]);
+        Err(process::replace_by(&mut load))
+    }
+}
+
+fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}

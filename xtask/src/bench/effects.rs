@@ -1,0 +1,120 @@
+//! What the subscribers have done, counted in their own tables rather than asked of them: reading the file costs the
+//! engine nothing, and what is there has been committed.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rusqlite::{Connection, OpenFlags};
+
+/// How many events each subscriber has had its effect of.
+const NOTIFIED: &str = "SELECT count(*) FROM notifications";
+const ANALYSED: &str = "SELECT coalesce(sum(count), 0) FROM analytics";
+
+/// Without a new effect for this long, what is missing won't come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at a database at work; two looks cost about 20 µs.
+const LOOK_EVERY: Duration = Duration::from_micros(200);
+
+/// A view of the subscribers' tables that can't write.
+pub struct Effects {
+    database: Connection,
+    version: Option<i64>,
+    count: u64,
+}
+
+impl Effects {
+    /// Opens the application's database, which must exist.
+    pub fn open(file: &Path) -> Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let database = Connection::open_with_flags(file, flags)
+            .with_context(|| format!("could not open {} to count effects", file.display()))?;
+        database.busy_timeout(Duration::from_secs(5))?;
+        Ok(Self {
+            database,
+            version: None,
+            count: 0,
+        })
+    }
+
+    /// How many events every subscriber has had its effect of. Counts only when the database changed since the last
+    /// look.
+    pub fn count(&mut self) -> Result<u64> {
+        let version = self.query("PRAGMA data_version")?;
+        if self.version != Some(version) {
+            self.count = self.query(NOTIFIED)?.min(self.query(ANALYSED)?).try_into().unwrap_or(0);
+            self.version = Some(version);
+        }
+        Ok(self.count)
+    }
+
+    /// Waits until every subscriber has had its effect of so many events.
+    ///
+    /// `seen` is told every new count with the time it was seen at, within about [`LOOK_EVERY`] of its commit.
+    pub fn wait_for(&mut self, count: u64, mut seen: impl FnMut(u64, Instant)) -> Result<()> {
+        let mut last = self.count()?;
+        let mut last_change = Instant::now();
+        seen(last, last_change);
+        while last < count {
+            std::thread::sleep(LOOK_EVERY);
+            let now = self.count()?;
+            if now != last {
+                last = now;
+                last_change = Instant::now();
+                seen(last, last_change);
+            } else if last_change.elapsed() > PATIENCE {
+                bail!("{last} of {count} events had their effects, and none more for {PATIENCE:?}: events are stuck");
+            }
+        }
+        Ok(())
+    }
+
+    fn query(&self, statement: &str) -> Result<i64> {
+        self.database
+            .prepare_cached(statement)
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .with_context(|| format!("{statement:?} failed: are the subscribers' tables named otherwise?"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database(file: &Path) -> Connection {
+        let database = Connection::open(file).unwrap();
+        let tables = "CREATE TABLE notifications (id INTEGER PRIMARY KEY); CREATE TABLE analytics (count INTEGER);
+                      INSERT INTO notifications VALUES (1), (2); INSERT INTO analytics VALUES (1)";
+        database.execute_batch(tables).unwrap();
+        database
+    }
+
+    #[test]
+    fn an_event_counts_when_both_subscribers_have_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = database(&folder.path().join("test.db"));
+        let mut effects = Effects::open(&folder.path().join("test.db")).unwrap();
+        assert_eq!(effects.count().unwrap(), 1);
+        writer.execute_batch("UPDATE analytics SET count = 2").unwrap();
+        assert_eq!(effects.count().unwrap(), 2);
+        let mut seen = Vec::new();
+        effects.wait_for(2, |count, _| seen.push(count)).unwrap();
+        assert_eq!(seen, [2]);
+    }
+
+    #[test]
+    fn a_database_that_is_missing_or_has_other_tables_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Effects::open(&folder.path().join("none.db")).is_err());
+        Connection::open(folder.path().join("other.db"))
+            .unwrap()
+            .execute_batch("CREATE TABLE x (y)")
+            .unwrap();
+        let error = Effects::open(&folder.path().join("other.db"))
+            .unwrap()
+            .count()
+            .unwrap_err();
+        assert!(error.to_string().contains("named otherwise"), "{error}");
+    }
+}

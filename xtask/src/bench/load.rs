@@ -1,0 +1,228 @@
+//! The load generator: sends commands to an engine and watches what becomes of them.
+//!
+//! Two phases, each on an engine with empty stores. The first sends as fast as the connections can, for rates and what an
+//! event costs. The second sends at a steady rate that any engine bears, for delays: there every request has its time,
+//! kept whatever the ones before it take, so that a stall is seen in all requests that it held up.
+
+use std::net::SocketAddr;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::EngineKind;
+use super::effects::Effects;
+use super::engine::Engine;
+use super::http::Connection;
+use super::report::{self, Figures};
+use crate::process::say;
+
+/// Requests before a phase begins: the tables are made, the instances exist.
+const WARM_UP: u64 = 200;
+/// Of this many starts the median is taken.
+const STARTS: usize = 5;
+/// The steady rate of the second phase, per second, and the connections that share it.
+const STEADY_RATE: u32 = 100;
+const STEADY_CONNECTIONS: u64 = 4;
+
+/// Drive engines that are built already and print the table.
+#[derive(clap::Args)]
+pub struct Load {
+    #[arg(long = "engine", value_enum)]
+    engines: Vec<EngineKind>,
+    #[arg(long)]
+    seconds: u64,
+    #[arg(long)]
+    connections: u64,
+}
+
+impl Load {
+    /// Measures each engine, one after the other.
+    pub fn run(self) -> Result<()> {
+        let mut figures = Vec::new();
+        for engine in &self.engines {
+            figures.push(self.measure(*engine)?);
+        }
+        println!("{} connections, {} s each phase\n", self.connections, self.seconds);
+        print!("{}", report::table(&figures));
+        Ok(())
+    }
+
+    fn measure(&self, kind: EngineKind) -> Result<Figures> {
+        let name = kind.name();
+        let length = Duration::from_secs(self.seconds);
+        say(format_args!("{name}: starting {STARTS} times"));
+        // The first start may compile the components; it isn't one of those that count.
+        drop(Engine::start(kind)?);
+        let mut starts = (0..STARTS)
+            .map(|_| Ok(Engine::start(kind)?.started_in))
+            .collect::<Result<Vec<_>>>()?;
+        starts.sort();
+
+        say(format_args!(
+            "{name}: as fast as {} connections can, for {} s",
+            self.connections, self.seconds
+        ));
+        let engine = Engine::start(kind)?;
+        let (mut effects, before) = warm_up(&engine)?;
+        let cpu_before = engine.cpu_seconds()?;
+        let begin = Instant::now();
+        let accepted = post_for(engine.address, self.connections, length)?;
+        let accepting = begin.elapsed();
+        effects.wait_for(before + accepted, |_, _| ())?;
+        let delivering = begin.elapsed();
+        let cpu_seconds = engine.cpu_seconds()? - cpu_before;
+        let peak_memory_kb = engine.peak_memory_kb()?;
+        drop(engine);
+
+        say(format_args!(
+            "{name}: {STEADY_RATE} requests a second, for {} s",
+            self.seconds
+        ));
+        let engine = Engine::start(kind)?;
+        let delays = steady_delays(&engine, length)?;
+
+        Ok(Figures {
+            engine: name,
+            accepted_per_second: accepted as f64 / accepting.as_secs_f64(),
+            journeys_per_second: accepted as f64 / delivering.as_secs_f64(),
+            journeys: accepted,
+            delays,
+            cpu_seconds,
+            peak_memory_kb,
+            start: starts[STARTS / 2],
+        })
+    }
+}
+
+/// Sends a few commands and waits for their effects. Gives back the view of the effects and their count.
+fn warm_up(engine: &Engine) -> Result<(Effects, u64)> {
+    let mut connection = Connection::open(engine.address)?;
+    for _ in 0..WARM_UP {
+        post(&mut connection, &request(0))?;
+    }
+    let mut effects = Effects::open(&engine.database())?;
+    effects.wait_for(WARM_UP, |_, _| ())?;
+    Ok((effects, WARM_UP))
+}
+
+/// Sends on all connections at once until the time is over; the count of what was accepted.
+fn post_for(address: SocketAddr, connections: u64, length: Duration) -> Result<u64> {
+    let together = Barrier::new(connections as usize);
+    std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..connections)
+            .map(|user| {
+                let together = &together;
+                scope.spawn(move || -> Result<u64> {
+                    let connection = Connection::open(address);
+                    together.wait();
+                    let mut connection = connection?;
+                    let request = request(user);
+                    let deadline = Instant::now() + length;
+                    let mut accepted = 0;
+                    while Instant::now() < deadline {
+                        post(&mut connection, &request)?;
+                        accepted += 1;
+                    }
+                    Ok(accepted)
+                })
+            })
+            .collect();
+        senders
+            .into_iter()
+            .map(|sender| sender.join().expect("a sender doesn't panic"))
+            .sum()
+    })
+}
+
+/// From each 201 to both effects, sorted.
+///
+/// The n-th 201 is paired with the n-th event that has both effects. That is the same event unless two overtake each other,
+/// which at this rate takes a delay of more than 10 ms, and even then no sum of delays changes.
+fn steady_delays(engine: &Engine, length: Duration) -> Result<Vec<Duration>> {
+    let (mut effects, before) = warm_up(engine)?;
+    let total = u64::from(STEADY_RATE) * length.as_secs();
+    let begin = Instant::now() + Duration::from_millis(10);
+    let (accepted, seen) = std::thread::scope(|scope| -> Result<_> {
+        let senders: Vec<_> = (0..STEADY_CONNECTIONS)
+            .map(|first| scope.spawn(move || post_steadily(engine.address, begin, first, total)))
+            .collect();
+        let mut seen = Vec::new();
+        effects.wait_for(before + total, |count, at| seen.push((count - before, at)))?;
+        let mut accepted = Vec::new();
+        for sender in senders {
+            accepted.extend(sender.join().expect("a sender doesn't panic")?);
+        }
+        accepted.sort();
+        Ok((accepted, seen))
+    })?;
+    Ok(delays(&accepted, &seen))
+}
+
+/// Sends every [`STEADY_CONNECTIONS`]th request of the schedule, at its time; when each was accepted.
+fn post_steadily(address: SocketAddr, begin: Instant, first: u64, total: u64) -> Result<Vec<Instant>> {
+    let mut connection = Connection::open(address)?;
+    let request = request(first);
+    let mut accepted = Vec::new();
+    for number in (first..total).step_by(STEADY_CONNECTIONS as usize) {
+        let due = begin + Duration::from_secs(number) / STEADY_RATE;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        post(&mut connection, &request)?;
+        accepted.push(Instant::now());
+    }
+    Ok(accepted)
+}
+
+/// Pairs the n-th time of `accepted` with the first of `seen` whose count reached n. An effect may be seen before its 201
+/// was read: then there was no delay.
+fn delays(accepted: &[Instant], seen: &[(u64, Instant)]) -> Vec<Duration> {
+    let mut delays: Vec<Duration> = accepted
+        .iter()
+        .zip(1..)
+        .filter_map(|(accepted, number)| {
+            let (_, at) = seen.get(seen.partition_point(|(count, _)| *count < number))?;
+            Some(at.saturating_duration_since(*accepted))
+        })
+        .collect();
+    delays.sort();
+    delays
+}
+
+/// A whole request that adds a todo for this user.
+fn request(user: u64) -> Vec<u8> {
+    let body = format!(r#"{{"title":"Buy groceries","userId":"user-{user}"}}"#);
+    let length = body.len();
+    format!(
+        "POST /todos HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+fn post(connection: &mut Connection, request: &[u8]) -> Result<()> {
+    match connection.send(request)? {
+        201 => Ok(()),
+        status => bail!("POST /todos was answered with {status}: {}", connection.body()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_ends_with_the_first_look_that_saw_the_effect() {
+        let begin = Instant::now();
+        let at = |milliseconds| begin + Duration::from_millis(milliseconds);
+        let seen = [(0, at(0)), (1, at(12)), (3, at(35))];
+        let delays = delays(&[at(10), at(20), at(40)], &seen);
+        assert_eq!(delays, [0, 2, 15].map(Duration::from_millis));
+    }
+
+    #[test]
+    fn a_request_says_its_bodys_length() {
+        let request = String::from_utf8(request(7)).unwrap();
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
+        assert!(body.contains(r#""userId":"user-7""#), "{body}");
+    }
+}

@@ -1,0 +1,133 @@
+//! The table that `cargo xtask bench` prints.
+
+use std::time::Duration;
+
+/// What was measured of one engine.
+pub struct Figures {
+    /// The engine's name.
+    pub engine: &'static str,
+    /// Requests that were answered with 201 per second, while their events were delivered.
+    pub accepted_per_second: f64,
+    /// Events per second from the first request until every subscriber had every event.
+    pub journeys_per_second: f64,
+    /// How many events that was.
+    pub journeys: u64,
+    /// From a 201 to both effects, at a steady rate of requests; sorted.
+    pub delays: Vec<Duration>,
+    /// Processor time of the engine for all journeys.
+    pub cpu_seconds: f64,
+    /// The engine's peak resident memory after them.
+    pub peak_memory_kb: u64,
+    /// Start to first answer, with compiled components in the cache.
+    pub start: Duration,
+}
+
+impl Figures {
+    fn cpu_seconds_per_10_000(&self) -> f64 {
+        self.cpu_seconds * 10_000.0 / self.journeys as f64
+    }
+}
+
+/// How a row's number is written, and which of two is better.
+type Row = (&'static str, usize, fn(&Figures) -> f64);
+
+const ROWS: [Row; 8] = [
+    ("accepted (201), per second", 0, |figures| figures.accepted_per_second),
+    ("journeys, per second", 0, |figures| figures.journeys_per_second),
+    ("201 → both effects, p50, ms", 2, |figures| {
+        milliseconds(percentile(&figures.delays, 50.0))
+    }),
+    ("201 → both effects, p99, ms", 2, |figures| {
+        milliseconds(percentile(&figures.delays, 99.0))
+    }),
+    ("201 → both effects, max, ms", 2, |figures| {
+        milliseconds(percentile(&figures.delays, 100.0))
+    }),
+    ("CPU per 10,000 journeys, s", 2, Figures::cpu_seconds_per_10_000),
+    ("peak memory, MB", 0, |figures| {
+        figures.peak_memory_kb as f64 * 1.024 / 1000.0
+    }),
+    ("warm start, ms", 0, |figures| milliseconds(figures.start)),
+];
+
+/// A Markdown table with a column per engine, and the first one's ratio to the second when there are two.
+pub fn table(engines: &[Figures]) -> String {
+    let mut text = String::from("| figure |");
+    let mut rule = String::from("|---|");
+    for figures in engines {
+        text.push_str(&format!(" {} |", figures.engine));
+        rule.push_str("---:|");
+    }
+    if let [first, second] = engines {
+        text.push_str(&format!(" {} ÷ {} |", first.engine, second.engine));
+        rule.push_str("---:|");
+    }
+    text.push('\n');
+    text.push_str(&rule);
+    text.push('\n');
+    for (name, decimals, value) in ROWS {
+        text.push_str(&format!("| {name} |"));
+        for figures in engines {
+            text.push_str(&format!(" {:.decimals$} |", value(figures)));
+        }
+        if let [first, second] = engines {
+            text.push_str(&format!(" {:.2} |", value(first) / value(second)));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The smallest value that this part of all values doesn't exceed; zero of none.
+pub fn percentile(sorted: &[Duration], percent: f64) -> Duration {
+    let rank = (sorted.len() as f64 * percent / 100.0).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(engine: &'static str, rate: f64) -> Figures {
+        Figures {
+            engine,
+            accepted_per_second: rate,
+            journeys_per_second: rate,
+            journeys: 20_000,
+            delays: vec![Duration::from_millis(1), Duration::from_millis(3)],
+            cpu_seconds: 5.0,
+            peak_memory_kb: 100_000,
+            start: Duration::from_millis(250),
+        }
+    }
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let sorted: Vec<_> = (1..=100).map(Duration::from_millis).collect();
+        assert_eq!(percentile(&sorted, 50.0), Duration::from_millis(50));
+        assert_eq!(percentile(&sorted, 99.0), Duration::from_millis(99));
+        assert_eq!(percentile(&sorted, 100.0), Duration::from_millis(100));
+        assert_eq!(percentile(&sorted[..1], 1.0), Duration::from_millis(1));
+        assert_eq!(percentile(&[], 50.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn two_engines_are_compared() {
+        let text = table(&[figures("selvedge", 6000.0), figures("spin", 4000.0)]);
+        assert!(text.contains("| selvedge | spin | selvedge ÷ spin |"), "{text}");
+        assert!(text.contains("| journeys, per second | 6000 | 4000 | 1.50 |"), "{text}");
+        assert!(
+            text.contains("| CPU per 10,000 journeys, s | 2.50 | 2.50 | 1.00 |"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn one_engine_has_no_ratio() {
+        assert!(table(&[figures("selvedge", 6000.0)]).contains("| warm start, ms | 250 |\n"));
+    }
+}

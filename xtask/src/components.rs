@@ -1,0 +1,96 @@
+//! `cargo xtask build`: every function as a WebAssembly component, where spin.toml's `source` looks for it.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{self, say};
+use crate::toolchain::{TARGET, Toolchain};
+use crate::workspace;
+
+/// Build the functions as WebAssembly components.
+#[derive(clap::Args)]
+pub struct Build {
+    /// Only this function (repeat for more); all of them when none is named.
+    #[arg(long = "package", short = 'p', value_name = "NAME")]
+    packages: Vec<String>,
+}
+
+impl Build {
+    /// Builds what was asked for and says what came out.
+    pub fn run(self) -> Result<()> {
+        if self.packages.is_empty() {
+            build_all()
+        } else {
+            build(&self.packages)
+        }
+    }
+}
+
+/// Builds every function. When nothing changed since the last time this takes a fraction of a second.
+pub fn build_all() -> Result<()> {
+    build(&functions()?)
+}
+
+/// The functions' names: the folders under `functions/`, each of which is one package of that name.
+pub fn functions() -> Result<Vec<String>> {
+    let folder = workspace::root().join("functions");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("could not list {}", folder.display()))? {
+        let entry = entry?;
+        if entry.path().join("Cargo.toml").is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    if names.is_empty() {
+        bail!("{} has no packages: there is nothing to build", folder.display());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn build(packages: &[String]) -> Result<()> {
+    let toolchain = Toolchain::find_or_make()?;
+    say(format_args!(
+        "building {} for {TARGET} with {toolchain}",
+        packages.join(", ")
+    ));
+    let started = Instant::now();
+    let mut cargo = workspace::cargo();
+    toolchain.apply_to(&mut cargo);
+    cargo.args([
+        "build",
+        "--target",
+        TARGET,
+        "--profile",
+        "component",
+        "--target-dir",
+        "target/functions",
+    ]);
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
+    process::run(&mut cargo)?;
+    for package in packages {
+        let file = component_of(package);
+        let size = std::fs::metadata(workspace::root().join(&file))
+            .with_context(|| format!("{package} was built but left no {}: is it a cdylib?", file.display()))?
+            .len();
+        say(format_args!("{:>7} kB  {}", size / 1000, file.display()));
+    }
+    say(format_args!(
+        "functions built in {:.1} s",
+        started.elapsed().as_secs_f64()
+    ));
+    Ok(())
+}
+
+/// Where a function's component lands, from the checkout's folder.
+fn component_of(package: &str) -> PathBuf {
+    let file = package.replace('-', "_") + ".wasm";
+    PathBuf::from("target/functions")
+        .join(TARGET)
+        .join("component")
+        .join(file)
+}

@@ -1,0 +1,149 @@
+//! `cargo xtask test`: every test there is, on the components as they are shipped.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{self, say};
+use crate::{components, workspace};
+
+/// The package of the end-to-end tests, and its one test binary.
+const BEHAVIOURS: [&str; 4] = ["--package", "selvedge-tests", "--test", "behaviours"];
+
+/// Build the functions and run the tests: unit, documentation and end to end.
+#[derive(clap::Args)]
+pub struct Test {
+    /// Only the end-to-end tests whose name contains this.
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Given to the test binaries as they are.
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    arguments: Vec<OsString>,
+}
+
+impl Test {
+    /// Runs what was asked for. An error when a test failed, when something didn't compile, or when `--only` named
+    /// nothing.
+    pub fn run(self) -> Result<()> {
+        let started = Instant::now();
+        components::build_all()?;
+        let mut totals = Totals::default();
+        match &self.only {
+            Some(name) => {
+                totals.add(&mut cargo_test(&BEHAVIOURS, Some(name), &self.arguments))?;
+                if totals.passed + totals.failed == 0 {
+                    bail!("no end-to-end test has {name:?} in its name; `cargo xtask test -- --list` lists them all");
+                }
+            }
+            None => self.run_all(&mut totals)?,
+        }
+        let seconds = started.elapsed().as_secs();
+        let Totals {
+            passed,
+            failed,
+            ignored,
+            unfinished,
+        } = totals;
+        say(format_args!(
+            "{passed} tests passed, {failed} failed, {ignored} ignored, in {seconds} s"
+        ));
+        if failed > 0 || unfinished > 0 {
+            bail!("{failed} tests failed; they are named above");
+        }
+        Ok(())
+    }
+
+    fn run_all(&self, totals: &mut Totals) -> Result<()> {
+        let functions = components::functions()?;
+        // The functions' handlers are exported under names that only a component can have, so that for the host only
+        // their unit tests can be linked.
+        let mut host = vec!["--workspace", "--no-fail-fast", "--features", "xtask/bench"];
+        let mut guest = vec!["--lib", "--no-fail-fast"];
+        for function in &functions {
+            host.extend(["--exclude", function]);
+            guest.extend(["--package", function]);
+        }
+        say("unit tests of the functions");
+        totals.add(&mut cargo_test(&guest, None, &self.arguments))?;
+        say("unit, documentation and end-to-end tests");
+        totals.add(&mut cargo_test(&host, None, &self.arguments))
+    }
+}
+
+fn cargo_test(what: &[&str], filter: Option<&str>, arguments: &[OsString]) -> Command {
+    let mut cargo = workspace::cargo();
+    cargo.arg("test").args(what).arg("--").args(filter).args(arguments);
+    cargo
+}
+
+/// What the test binaries said, added up.
+#[derive(Default)]
+struct Totals {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+    /// Runs of cargo that didn't end well.
+    unfinished: u64,
+}
+
+impl Totals {
+    /// Runs the tests with their output visible, and adds what they say in the end.
+    fn add(&mut self, tests: &mut Command) -> Result<()> {
+        let mut child = process::spawn(tests.stdout(Stdio::piped()))?;
+        let stdout = child.stdout.take().context("the tests' output isn't piped")?;
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line?;
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            self.add_line(&line);
+        }
+        if !child.wait()?.success() {
+            self.unfinished += 1;
+        }
+        Ok(())
+    }
+
+    /// Reads `test result: ok. 5 passed; 0 failed; 1 ignored; …`; other lines say nothing.
+    fn add_line(&mut self, line: &str) {
+        let Some((_, counts)) = line
+            .strip_prefix("test result: ")
+            .and_then(|rest| rest.split_once(". "))
+        else {
+            return;
+        };
+        for count in counts.split("; ") {
+            let Some((number, name)) = count.split_once(' ') else {
+                continue;
+            };
+            let total = match name {
+                "passed" => &mut self.passed,
+                "failed" => &mut self.failed,
+                "ignored" => &mut self.ignored,
+                _ => continue,
+            };
+            *total += number.parse().unwrap_or(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_added_up_and_other_lines_are_not() {
+        let mut totals = Totals::default();
+        for line in [
+            "test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.10s",
+            "test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+            "test results::are_kept ... ok",
+            "test result: gibberish",
+        ] {
+            totals.add_line(line);
+        }
+        assert_eq!((totals.passed, totals.failed, totals.ignored), (7, 3, 1));
+    }
+}
