@@ -9,6 +9,7 @@ mod dead_letter;
 mod idempotency;
 mod two_relays;
 mod lost_bell;
+mod crash_sweep;
 mod bad_input;
 mod health;
 mod hot_swap;

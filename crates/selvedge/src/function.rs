@@ -160,6 +160,12 @@ impl Function {
     }
 
     async fn dispatch(&self, host: &Host, mut request: Request) -> Result<Response, Problem> {
+        // A HEAD is a GET whose body isn't sent.
+        let wanted = if request.method == Method::HEAD {
+            Method::GET
+        } else {
+            request.method.clone()
+        };
         let matching = |route: &Route| route.pattern.matches(&request.path);
         let found: Vec<(&Route, Matched)> = self
             .routes
@@ -171,7 +177,7 @@ impl Function {
         }
         let allowed: Vec<_> = found.iter().map(|(route, _)| route.method.as_str()).collect();
         let allowed = allowed.join(", ");
-        let Some((route, parameters)) = found.into_iter().find(|(route, _)| route.method == request.method) else {
+        let Some((route, parameters)) = found.into_iter().find(|(route, _)| route.method == wanted) else {
             let detail = format!("{} isn't possible here. Use {allowed}.", request.method);
             return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).header(http::header::ALLOW, allowed));
         };

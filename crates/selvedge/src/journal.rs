@@ -101,7 +101,7 @@ impl Record {
     /// # Errors
     /// [`Error::UnexpectedRow`] and [`Error::Event`] for rows that this kernel didn't write.
     pub fn from_row(row: &mut Row) -> Result<Self, Error> {
-        Ok(Self {
+        let record = Self {
             position: row.integer()?,
             stream: row.text()?,
             version: row.integer()?,
@@ -117,8 +117,8 @@ impl Record {
                 // Whether a text is JSON follows from the content type, which stands before it.
                 data: Data::None,
             },
-        }
-        .with_data(row.value()?)?)
+        };
+        record.with_data(row.value()?)
     }
 
     fn with_data(mut self, stored: Value) -> Result<Self, Error> {

@@ -6,7 +6,8 @@
 //! [`delivery`] to each function, whose [`inbox`] lets every event take effect once. What failed is tried again
 //! ([`retry`]) or becomes a [`dead_letter`].
 //!
-//! Everything but `spin` is free of clocks, randomness and I/O: those come through the port in [`host`].
+//! The rules are free of clocks, randomness and I/O: those come through the port in [`host`], whose only adapter is
+//! `spin`.
 
 #![warn(missing_docs)]
 

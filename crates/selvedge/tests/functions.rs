@@ -12,7 +12,9 @@ fn function() -> Function {
             Ok::<_, Problem>(Response::ok(&request.parameter("name")))
         })
         .post("/greetings/:name", |_host: Host, request: Request| async move {
-            request.json::<String>().map(|name| Response::ok(&name))
+            request
+                .json::<std::collections::BTreeMap<String, String>>()
+                .map(|names| Response::ok(&names))
         })
         .effect(|_host, events: Vec<Event>| async move { Ok(vec![Outcome::Success; events.len()]) })
 }
@@ -104,4 +106,10 @@ fn bodies_are_bounded_by_where_they_go() {
         selvedge::limits::DELIVERY_BODY_BYTES_MAX
     );
     assert_eq!(selvedge::function::body_too_large(10).status.as_u16(), 413);
+}
+
+#[test]
+fn a_head_finds_what_a_get_finds() {
+    assert_eq!(ask(Method::HEAD, "/greetings/a", &[], "").0, 200);
+    assert_eq!(ask(Method::HEAD, "/nothing", &[], "").0, 404);
 }

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod gate;
 pub mod key_value;
 pub mod network;
+pub mod node;
 pub mod output;
 pub mod random;
 pub mod sql;
@@ -13,4 +14,5 @@ pub mod world;
 
 pub use gate::{Fault, Faults, Recorded, When};
 pub use network::{Peer, SimulatedNetwork};
-pub use world::{Answer, Simulation, World};
+pub use node::{Answer, Node};
+pub use world::{Simulation, World};

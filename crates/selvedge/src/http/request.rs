@@ -112,16 +112,21 @@ impl Request {
             .ok_or_else(|| Problem::bad_request("`If-Match` must be one ETag as you got it, such as `\"3\"`."))
     }
 
-    /// The body's JSON as a `T`.
+    /// The body's JSON object as a `T`.
     ///
     /// # Errors
     /// A 400 when the body isn't JSON, a 422 that names the field when it isn't a `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        serde_json::from_slice(&self.body).map_err(|error| self.json_problem::<T>(error))
+        let is_object = self.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+        match serde_json::from_slice(&self.body) {
+            // serde would take an array for a struct too.
+            Ok(value) if is_object => Ok(value),
+            _ => Err(self.json_problem::<T>(is_object)),
+        }
     }
 
     /// Reads the body once more, now keeping track of where: only requests with mistakes pay for it.
-    fn json_problem<T: DeserializeOwned>(&self, error: serde_json::Error) -> Problem {
+    fn json_problem<T: DeserializeOwned>(&self, is_object: bool) -> Problem {
         if self.body.is_empty() {
             return Problem::bad_request("The body is empty. Send a JSON object.");
         }
@@ -133,20 +138,24 @@ impl Request {
         }
         let mut json = serde_json::Deserializer::from_slice(&self.body);
         match serde_path_to_error::deserialize::<_, T>(&mut json) {
-            Err(error) if error.path().iter().len() > 0 => {
+            Err(error) if is_object && error.path().iter().len() > 0 => {
                 let field = error.path().to_string();
                 Problem::invalid(vec![FieldProblem::new(
                     field,
                     without_position(&error.into_inner().to_string()),
                 )])
             }
-            _ => {
-                let reason = without_position(&error.to_string());
+            Err(error) if is_object => {
+                let reason = without_position(&error.into_inner().to_string());
                 Problem::new(
                     StatusCode::UNPROCESSABLE_ENTITY,
                     format!("The body isn't what is expected here: {reason}."),
                 )
             }
+            _ => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The body is JSON, but no object. Send a JSON object.",
+            ),
         }
     }
 }
@@ -196,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_field_of_the_wrong_type_is_a_422_that_names_it() {
-        for body in [r#"{"title": 1}"#, "{}", "[]", "3"] {
+        for body in [r#"{"title": 1}"#, "{}", "[]", r#"["x"]"#, "3", "null"] {
             let problem = request(None, body).json::<NewTask>().expect_err(body);
             assert_eq!(problem.status(), 422, "{body}");
         }

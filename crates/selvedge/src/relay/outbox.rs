@@ -101,18 +101,20 @@ pub(super) fn claim_retries(
         .unwrap_or(0);
     let names = placeholders(1, subscriptions.iter().len());
     let claim = format!(
-        "UPDATE exceptions SET lease_token = ?, leased_until_ms = ?
-         WHERE state = 'retry' AND {FREE} AND (subscription, position) IN (
+        "WITH chosen (subscription, position) AS (
              SELECT subscription, position FROM exceptions
              WHERE state = 'retry' AND due_at_ms <= ? AND {FREE} AND subscription IN {names}
-             ORDER BY due_at_ms LIMIT ?)"
+             ORDER BY due_at_ms LIMIT ?)
+         UPDATE exceptions SET lease_token = ?, leased_until_ms = ? FROM chosen
+         WHERE exceptions.subscription = chosen.subscription AND exceptions.position = chosen.position
+             AND state = 'retry' AND {FREE}"
     );
-    let mut parameters = vec![token.into(), crate::lease::until_ms(now_ms, longest_ms).into()];
-    parameters.extend(free_parameters(now_ms));
-    parameters.push(now_ms.into());
+    let mut parameters = vec![now_ms.into()];
     parameters.extend(free_parameters(now_ms));
     parameters.extend(names_of(subscriptions));
     parameters.push(limits::RETRIES_PER_PASS_MAX.into());
+    parameters.extend([token.into(), crate::lease::until_ms(now_ms, longest_ms).into()]);
+    parameters.extend(free_parameters(now_ms));
     host.execute(&claim, parameters)?;
 
     let read = format!(
@@ -224,7 +226,9 @@ fn postpone(host: &Host, exceptions: &[Exception]) -> Result<(), Error> {
 
 fn remove(host: &Host, done: &[Done]) -> Result<(), Error> {
     let statement = format!(
-        "DELETE FROM exceptions WHERE (subscription, position, lease_token) IN (VALUES {})",
+        "WITH done (subscription, position, token) AS (VALUES {})
+         DELETE FROM exceptions
+         WHERE (subscription, position, lease_token) IN (SELECT subscription, position, token FROM done)",
         placeholders(done.len(), 3)
     );
     let row = |done: &Done| [(*done.subscription).into(), done.position.into(), (*done.token).into()];

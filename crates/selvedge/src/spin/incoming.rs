@@ -35,11 +35,12 @@ pub async fn serve(request: types::Request, build: fn() -> Function) -> Result<t
         };
         instance.get_or_init(start).clone()
     });
+    let sends_body = !matches!(request.get_method(), types::Method::Head);
     let response = match read(request, &function).await {
         Ok(request) => function.answer(&host, request).await,
         Err(refusal) => refusal,
     };
-    Ok(write(response).await)
+    Ok(write(response, sends_body).await)
 }
 
 /// The whole request, or the response that refuses it.
@@ -110,13 +111,14 @@ pub(super) async fn read_stream(mut stream: StreamReader<u8>, expected: usize, l
     }
 }
 
-async fn write(response: Response) -> types::Response {
+async fn write(response: Response, sends_body: bool) -> types::Response {
     let Response { status, headers, body } = response;
     let mut pairs: Vec<_> = headers
         .into_iter()
         .map(|(name, value)| (name.as_str().to_owned(), value.into_bytes()))
         .collect();
-    if status != StatusCode::NO_CONTENT {
+    let body = if sends_body { body } else { Vec::new() };
+    if sends_body && status != StatusCode::NO_CONTENT {
         pairs.push(("content-length".to_owned(), body.len().to_string().into_bytes()));
     }
     // Only a value with a line break in it is refused; a response without its headers is still an answer.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use selvedge_engine::ports::{Gate, HostCall, Verdict};
+use tokio::sync::Notify;
 
 use super::clock::SimulatedClock;
 
@@ -16,8 +17,12 @@ pub enum Fault {
     Fail,
     /// The call never answers.
     Hang,
+    /// The call waits until [`Faults::release`], and goes on then.
+    Stall,
     /// The whole node is gone: no call of any of its instances ever gets through again.
     NodeLost,
+    /// The client of the request from outside goes away; the call goes on.
+    ClientGone,
 }
 
 /// On which side of its effect a call is hit.
@@ -49,6 +54,8 @@ type Rule = Box<dyn FnMut(&HostCall, usize) -> Option<(Fault, When)> + Send>;
 /// The faults of one node, and the record of its calls.
 pub struct Faults {
     clock: Arc<SimulatedClock>,
+    client_gone: Notify,
+    released: Notify,
     state: Mutex<State>,
 }
 
@@ -66,6 +73,8 @@ impl Faults {
     pub fn new(clock: Arc<SimulatedClock>) -> Self {
         Self {
             clock,
+            client_gone: Notify::new(),
+            released: Notify::new(),
             state: Mutex::new(State {
                 recording: true,
                 ..State::default()
@@ -105,6 +114,30 @@ impl Faults {
     /// Loses the node: none of its calls gets through any more.
     pub fn lose(&self) {
         self.lock().lost = true;
+    }
+
+    /// Resolves when a client is to go away.
+    pub async fn client_gone(&self) {
+        self.client_gone.notified().await;
+    }
+
+    /// Lets every call go on that is stalled now.
+    pub fn release(&self) {
+        self.released.notify_waiters();
+    }
+
+    /// How many calls met a fault so far.
+    pub fn met(&self) -> usize {
+        self.lock().calls.iter().filter(|call| call.fault.is_some()).count()
+    }
+
+    /// When the component called the function with a detail that contains `detail`, in milliseconds of the wall clock.
+    pub fn times_ms(&self, component: &str, function: &str, detail: &str) -> Vec<u64> {
+        let state = self.lock();
+        let same = |call: &&Recorded| {
+            call.component == component && call.function == function && call.detail.contains(detail)
+        };
+        state.calls.iter().filter(same).map(|call| call.at_ms).collect()
     }
 
     /// Every call so far, in order.
@@ -164,6 +197,14 @@ impl NodeGate {
             Fault::Trap => Verdict::Trap,
             Fault::Fail => Verdict::Fail("injected: the store is not reachable".to_owned()),
             Fault::Hang => std::future::pending().await,
+            Fault::Stall => {
+                self.faults.released.notified().await;
+                Verdict::Proceed
+            }
+            Fault::ClientGone => {
+                self.faults.client_gone.notify_waiters();
+                Verdict::Proceed
+            }
             Fault::NodeLost => {
                 self.faults.lose();
                 std::future::pending().await

@@ -48,6 +48,16 @@ impl MemorySql {
         lock(&self.root).execute_batch(sql)
     }
 
+    /// The first value of a query with text parameters, as a number; 0 where the table isn't there yet.
+    pub fn number_of(&self, sql: &str, parameters: &[&str]) -> i64 {
+        let root = lock(&self.root);
+        let count = root.prepare_cached(sql).and_then(|mut query| {
+            let wanted = query.parameter_count().min(parameters.len());
+            query.query_row(params_from_iter(&parameters[..wanted]), |row| row.get(0))
+        });
+        count.unwrap_or(0)
+    }
+
     /// The first value of a query as a number; 0 where the table isn't there yet.
     pub fn number(&self, sql: &str) -> i64 {
         match self

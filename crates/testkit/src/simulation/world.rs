@@ -1,30 +1,28 @@
 //! A world: nodes that run the application on shared stores, under one clock.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::{Method, Request, Response};
 use selvedge_engine::config::Variables;
 use selvedge_engine::ports::Ports;
 use selvedge_engine::{Application, Program};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::clock::SimulatedClock;
 use super::gate::{Faults, NodeGate};
 use super::key_value::MemoryKeyValue;
+use super::node::{APP_ADDRESS, Answer, Node};
 use super::network::{Peer, SimulatedNetwork};
 use super::output::KeptOutput;
 use super::random::SeededRandom;
 use super::sql::MemorySql;
-
-/// Where the application is reached by its public address.
-const APP_ADDRESS: &str = "127.0.0.1:3000";
 
 /// Runs a test in a world of its own.
 #[derive(Debug)]
@@ -69,46 +67,16 @@ pub struct World {
     variables: BTreeMap<String, String>,
 }
 
-/// One node: an application on the shared stores, with faults of its own.
-pub struct Node {
-    /// The running application.
-    pub application: Application,
-    /// What goes wrong on this node.
-    pub faults: Arc<Faults>,
-}
-
-/// The answer to a request, whole.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// The status.
-    pub status: StatusCode,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body.
-    pub body: Bytes,
-}
-
-impl Answer {
-    /// The body as JSON; `Null` where it isn't.
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_default()
-    }
-
-    /// A header as text; empty where it isn't there.
-    pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-    }
-}
-
 impl World {
     fn new(program: Arc<Program>, seed: u64) -> anyhow::Result<Self> {
         let variables = BTreeMap::from([("app_url".to_owned(), format!("http://{APP_ADDRESS}"))]);
         let nodes: Arc<Mutex<Vec<Arc<Node>>>> = Arc::default();
         let network = Arc::new(SimulatedNetwork::default());
-        network.play(APP_ADDRESS, Balancer(Arc::downgrade(&nodes)));
+        let balancer = Balancer {
+            nodes: Arc::downgrade(&nodes),
+            turn: AtomicUsize::new(0),
+        };
+        network.play(APP_ADDRESS, balancer);
         let world = Self {
             clock: Arc::new(SimulatedClock::new()),
             random: Arc::new(SeededRandom::new(seed)),
@@ -166,6 +134,16 @@ impl World {
         self.add_node()
     }
 
+    /// Starts a new node where all are lost.
+    ///
+    /// # Panics
+    /// Where the application can't be started; it could before.
+    pub fn revive(&self) {
+        if live(&self.nodes).is_none() {
+            self.add_node().expect("the application starts again");
+        }
+    }
+
     /// The first node that isn't lost.
     ///
     /// # Panics
@@ -182,14 +160,7 @@ impl World {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
-        let mut request = Request::builder().method(method).uri(path).header("host", APP_ADDRESS);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let body = Full::new(body.into()).map_err(|never| match never {}).boxed_unsync();
-        let request = request.body(body).expect("the test's request is well formed");
-        let response = self.node().application.handle(request, client()).await;
-        answer(response).await
+        self.node().request(method, path, headers, body).await
     }
 
     /// `GET path`.
@@ -203,23 +174,22 @@ impl World {
         self.request(Method::POST, path, &headers, json.to_string()).await
     }
 
-    /// Fires the cron trigger every second, on the first living node, until the returned handle is dropped.
+    /// Fires the cron trigger every second, on every living node as on Spin, until the returned handle is dropped.
     pub fn start_cron(&self) -> Cron {
         let nodes = self.nodes.clone();
         let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                let Some(node) = live(&nodes) else { continue };
-                let Some(component) = node.application.component("outbox-cron").cloned() else {
-                    continue;
-                };
-                tokio::spawn(async move { node.application.fire_cron(&component).await });
+                for node in all_live(&nodes) {
+                    tokio::spawn(async move { node.fire_cron("outbox-cron").await });
+                }
             }
         });
         Cron(task)
     }
 
-    /// Waits until `condition` holds, at most `deadline` of virtual time.
+    /// Waits until `condition` holds, at most `deadline` of virtual time. It is asked every millisecond at first, and the
+    /// more rarely the longer it takes.
     ///
     /// # Errors
     /// Says what didn't come true, and what components printed.
@@ -229,9 +199,10 @@ impl World {
         deadline: Duration,
         mut condition: impl AsyncFnMut() -> bool,
     ) -> anyhow::Result<()> {
+        let begun = Instant::now();
         let waiting = async {
             while !condition().await {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                tokio::time::sleep((begun.elapsed() / 64).max(Duration::from_millis(1))).await;
             }
         };
         let story = || {
@@ -254,34 +225,28 @@ impl Drop for Cron {
     }
 }
 
-fn client() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 50_000))
-}
-
 fn live(nodes: &Mutex<Vec<Arc<Node>>>) -> Option<Arc<Node>> {
+    all_live(nodes).into_iter().next()
+}
+
+fn all_live(nodes: &Mutex<Vec<Arc<Node>>>) -> Vec<Arc<Node>> {
     let nodes = nodes.lock().unwrap_or_else(PoisonError::into_inner);
-    nodes.iter().find(|node| !node.faults.is_lost()).cloned()
+    nodes.iter().filter(|node| !node.faults.is_lost()).cloned().collect()
 }
 
-async fn answer(response: Response<selvedge_engine::ports::Body>) -> Answer {
-    let (parts, body) = response.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    Answer {
-        status: parts.status,
-        headers: parts.headers,
-        body,
-    }
+/// The application as the network sees it: the living nodes take turns.
+struct Balancer {
+    nodes: Weak<Mutex<Vec<Arc<Node>>>>,
+    turn: AtomicUsize,
 }
-
-/// The application as the network sees it.
-struct Balancer(Weak<Mutex<Vec<Arc<Node>>>>);
 
 #[async_trait]
 impl Peer for Balancer {
     async fn answer(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
-        let node = live(&*self.0.upgrade()?)?;
-        let request = request.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync());
-        let Answer { status, headers, body } = answer(node.application.handle(request, client()).await).await;
+        let nodes = all_live(&*self.nodes.upgrade()?);
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let node = nodes.get(turn % nodes.len().max(1))?;
+        let Answer { status, headers, body } = node.handle(request).await;
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;

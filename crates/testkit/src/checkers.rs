@@ -1,0 +1,150 @@
+//! Checkers: whether the promise was kept, read from the stores and from nothing that the application says.
+//!
+//! They know the tables' shape and the promise, and share no code with the system under test.
+
+use std::fmt;
+
+use rusqlite::types::Value;
+use selvedge_events::TypePattern;
+
+use crate::simulation::World;
+
+/// One subscription, and where its effects are counted.
+#[derive(Debug, Clone)]
+pub struct Effects {
+    /// Its name.
+    pub subscription: &'static str,
+    /// The types that it hears.
+    pub hears: &'static str,
+    /// Counts the effects of one event; `?1` is the event's id, `?2` its source.
+    pub count: &'static str,
+}
+
+/// A broken promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation(pub String);
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Every event of the journal has exactly one effect per subscription that hears it, or is a dead letter with a reason
+/// and at least one attempt; never both a second time.
+pub fn exactly_once(world: &World, effects: &[Effects]) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for event in rows(world, "SELECT position, id, source, type FROM journal ORDER BY position") {
+        let [Value::Integer(position), Value::Text(id), Value::Text(source), Value::Text(event_type)] = &event[..] else {
+            violations.push(Violation(format!("the journal has a row of another shape: {event:?}")));
+            continue;
+        };
+        for effect in effects {
+            let hears = effect.hears.parse::<TypePattern>().is_ok_and(|pattern| pattern.matches(event_type));
+            let count = world.sql.number_of(effect.count, &[id, source]);
+            let dead = dead_letter(world, effect.subscription, *position);
+            let kept = match (hears, count, &dead) {
+                (true, 1, None) => true,
+                // The effect may have been made before the attempt that gave up failed, but never twice.
+                (true, 0 | 1, Some(dead)) => dead.has_story,
+                (false, 0, None) => true,
+                _ => false,
+            };
+            if !kept {
+                let subscription = effect.subscription;
+                let text = format!(
+                    "{subscription}: event {id} ({event_type}, position {position}) has {count} effects, dead letter: {dead:?}"
+                );
+                violations.push(Violation(text));
+            }
+        }
+    }
+    violations
+}
+
+#[derive(Debug)]
+struct DeadLetter {
+    has_story: bool,
+}
+
+fn dead_letter(world: &World, subscription: &str, position: i64) -> Option<DeadLetter> {
+    let query = format!(
+        "SELECT reason, attempt, first_at_ms, last_at_ms FROM exceptions
+         WHERE state = 'dead' AND subscription = '{subscription}' AND position = {position}"
+    );
+    let row = rows(world, &query).into_iter().next()?;
+    let has_story = matches!(
+        &row[..],
+        [Value::Text(reason), Value::Integer(1..), Value::Integer(first), Value::Integer(last)]
+            if !reason.is_empty() && first <= last
+    );
+    Some(DeadLetter { has_story })
+}
+
+/// Nothing is outstanding: every cursor is at the journal's end, no retry waits, no lease and no mark is held.
+pub fn at_rest(world: &World) -> Vec<Violation> {
+    let now_ms = i64::try_from(world.clock.now_ms()).unwrap_or(i64::MAX);
+    let head = "(SELECT coalesce(max(position), 0) FROM journal)";
+    let wanted_zero = [
+        ("subscriptions that lag", format!("SELECT count(*) FROM subscriptions WHERE cursor <> {head}")),
+        (
+            "events that no subscription was ever asked about",
+            "SELECT count(*) FROM journal WHERE NOT EXISTS (SELECT 1 FROM subscriptions)".to_owned(),
+        ),
+        ("retries that wait", "SELECT count(*) FROM exceptions WHERE state = 'retry'".to_owned()),
+        ("leases that are held", format!("SELECT count(*) FROM subscriptions WHERE leased_until_ms > {now_ms}")),
+        ("relays that are awake", format!("SELECT count(*) FROM relay WHERE awake_until_ms > {now_ms}")),
+    ];
+    let mut violations = Vec::new();
+    for (what, query) in wanted_zero {
+        let count = world.sql.number(&query);
+        if count != 0 {
+            violations.push(Violation(format!("at rest there are {count} {what}")));
+        }
+    }
+    violations
+}
+
+/// The counts that analytics answers are what a fold over the journal gives.
+pub fn counts_equal_fold(world: &World) -> Vec<Violation> {
+    let counted = rows(world, "SELECT type, day, count FROM analytics_counts ORDER BY type, day");
+    // A dead letter of analytics was accepted and isn't counted: it is left out of the fold as well.
+    let folded = rows(
+        world,
+        "SELECT type, strftime('%Y-%m-%d', time_ms / 1000, 'unixepoch') AS day, count(*) FROM journal
+         WHERE NOT EXISTS (SELECT 1 FROM exceptions WHERE state = 'dead' AND subscription = 'analytics'
+             AND exceptions.position = journal.position)
+         GROUP BY type, day ORDER BY type, day",
+    );
+    match counted == folded {
+        true => Vec::new(),
+        false => vec![Violation(format!("analytics counts {counted:?}, the journal says {folded:?}"))],
+    }
+}
+
+/// Every stream's versions are 1, 2, 3 …
+pub fn streams_have_no_gaps(world: &World) -> Vec<Violation> {
+    let gaps = rows(
+        world,
+        "SELECT stream, count(*), min(version), max(version) FROM journal GROUP BY stream
+         HAVING min(version) <> 1 OR max(version) <> count(*)",
+    );
+    gaps.into_iter().map(|gap| Violation(format!("a stream has gaps: {gap:?}"))).collect()
+}
+
+/// Every event that a client was told of (its entity's id, by stream) is in the journal, exactly once as a creation.
+pub fn accepted_are_kept(world: &World, created_streams: &[String]) -> Vec<Violation> {
+    let kept = |stream: &&String| {
+        let count = world.sql.number_of("SELECT count(*) FROM journal WHERE stream LIKE '%' || ?1 AND version = 1", &[stream]);
+        count != 1
+    };
+    created_streams
+        .iter()
+        .filter(kept)
+        .map(|stream| Violation(format!("{stream} was answered with 201 and isn't in the journal once")))
+        .collect()
+}
+
+fn rows(world: &World, query: &str) -> Vec<Vec<Value>> {
+    world.sql.query(query).unwrap_or_default()
+}
