@@ -6,12 +6,20 @@ use std::time::Duration;
 
 use selvedge_engine::Program;
 use selvedge_engine::config::Manifest;
+use selvedge_testkit::checkers;
+use selvedge_testkit::simulation::{Fault, When};
 use selvedge_testkit::{Simulation, World};
 use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::application::promise;
 
 /// The project's root folder.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the project").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the project")
+        .to_owned()
 }
 
 /// The application, compiled once for all tests of this process.
@@ -26,8 +34,30 @@ pub fn program() -> &'static Arc<Program> {
 }
 
 /// Runs `test` in a simulated world of its own.
-pub fn simulate(test: impl AsyncFnOnce(World) -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub fn simulate<T>(test: impl AsyncFnOnce(World) -> anyhow::Result<T>) -> anyhow::Result<T> {
     Simulation::run(program(), 1, test)
+}
+
+/// A copy of the application's files in a folder of its own, for a test that changes them. Its components are the
+/// shipped ones.
+pub fn application_copy() -> anyhow::Result<TempDir> {
+    let folder = tempfile::tempdir()?;
+    for file in ["spin.toml", "subscriptions.toml"] {
+        std::fs::copy(root().join(file), folder.path().join(file))?;
+    }
+    std::os::unix::fs::symlink(root().join("target"), folder.path().join("target"))?;
+    Ok(folder)
+}
+
+/// Replaces a text that is in a file.
+pub fn edit(file: &Path, from: &str, to: &str) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file)?;
+    anyhow::ensure!(
+        text.contains(from),
+        "{} has no {from:?}: adapt the test",
+        file.display()
+    );
+    Ok(std::fs::write(file, text.replacen(from, to, 1))?)
 }
 
 /// A todo as a client writes it.
@@ -57,12 +87,48 @@ pub async fn counted(world: &World, event_type: &str) -> u64 {
 /// Waits until the user has exactly one notification, and one created todo is counted.
 pub async fn until_effects(world: &World, user: &str, deadline: Duration) -> anyhow::Result<()> {
     let both = async || notifications(world, user).await == 1 && counted(world, "todos.task.created").await == 1;
-    world.until("the todo is a notification and a count", deadline, both).await
+    world
+        .until("the todo is a notification and a count", deadline, both)
+        .await
 }
 
 /// The number of deliveries that still have to be made: events past a cursor, and exceptions that aren't dead.
 pub fn outstanding(world: &World) -> i64 {
     world.sql.number("SELECT max(position) FROM journal") * world.sql.number("SELECT count(*) FROM subscriptions")
         - world.sql.number("SELECT sum(cursor) FROM subscriptions")
-        + world.sql.number("SELECT count(*) FROM exceptions WHERE state <> 'dead'")
+        + world
+            .sql
+            .number("SELECT count(*) FROM exceptions WHERE state <> 'dead'")
+}
+
+/// Waits until nothing is left to do, and asserts that the promise was kept for all `events` of the journal.
+pub async fn until_kept(world: &World, events: i64, deadline: Duration) -> anyhow::Result<()> {
+    let rests = async || checkers::at_rest(world).is_empty() && promise(world).is_empty();
+    let rested = world.until("everything is done", deadline, rests).await;
+    assert!(
+        rested.is_ok(),
+        "{rested:?} {:#?} {:#?}",
+        checkers::at_rest(world),
+        promise(world)
+    );
+    assert_eq!(world.sql.number("SELECT count(*) FROM journal"), events);
+    Ok(())
+}
+
+/// When the first living node's relay sent deliveries of a subscription, in milliseconds of the wall clock.
+pub fn deliveries_ms(world: &World, subscription: &str) -> Vec<u64> {
+    let path = format!("/_selvedge/deliver/{subscription}");
+    world.node().faults.times_ms("relay", "http.send", &path)
+}
+
+/// The bells that todos ring from now on aren't heard: everything is left to the cron.
+pub fn lose_bells(world: &World) {
+    world.node().faults.hit(
+        "todos",
+        "http.send",
+        "/_selvedge/bell",
+        usize::MAX,
+        Fault::Fail,
+        When::Before,
+    );
 }

@@ -17,7 +17,11 @@ fn a_todo_becomes_a_notification_and_a_count() -> anyhow::Result<()> {
         // Each has its effect once, and nothing is left to deliver.
         let told = world.get("/notifications?userId=u1").await.json();
         assert_eq!(told["notifications"][0]["todoId"], id.as_str(), "{told}");
-        world.until("nothing is outstanding", Duration::from_millis(100), async || outstanding(&world) == 0).await?;
+        world
+            .until("nothing is outstanding", Duration::from_millis(100), async || {
+                outstanding(&world) == 0
+            })
+            .await?;
         assert_eq!(world.sql.number("SELECT count(*) FROM exceptions"), 0);
 
         // Nobody else hears of it.
@@ -36,7 +40,11 @@ fn the_same_seed_makes_the_same_run() -> anyhow::Result<()> {
             for number in 0..20 {
                 create(&world, &format!("todo {number}"), "u1").await;
             }
-            world.until("all are told", Duration::from_secs(10), async || notifications(&world, "u1").await == 20).await?;
+            world
+                .until("all are told", Duration::from_secs(10), async || {
+                    notifications(&world, "u1").await == 20
+                })
+                .await?;
             *calls.lock().expect("nobody panicked") = world.node().faults.calls();
             Ok(())
         })?;

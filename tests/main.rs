@@ -1,18 +1,20 @@
 //! End-to-end tests on the shipped components, one file per behaviour. The story first.
 
+mod application;
 mod harness;
 
-mod journey;
-mod todos;
-mod retry;
-mod dead_letter;
-mod idempotency;
-mod two_relays;
-mod lost_bell;
-mod crash_sweep;
 mod bad_input;
+mod chaos;
+mod crash_sweep;
+mod dead_letter;
 mod health;
 mod hot_swap;
+mod idempotency;
+mod journey;
+mod lost_bell;
 mod platform;
-mod start_errors;
 mod real_process;
+mod retry;
+mod start_errors;
+mod todos;
+mod two_relays;

@@ -13,6 +13,7 @@ use crate::config::{AllowedHosts, ComponentVariables, VariableError};
 use crate::host::InstanceState;
 use crate::host::call::Caller;
 use crate::ports::Ports;
+use crate::preflight;
 use crate::program::ResolvedComponent;
 
 pub(crate) mod compile;
@@ -118,11 +119,14 @@ impl Component {
     /// Replaces the code by that of the file at `path`.
     ///
     /// # Errors
-    /// [`Error::Component`] where the file can't be read or isn't a component that this engine can run; the old code
-    /// stays in place then.
+    /// [`Error::Component`] where the file can't be read or isn't a component that this engine can run,
+    /// [`Error::Platform`] where Spin couldn't run it or the component's triggers couldn't call it; the old code stays in
+    /// place then.
     pub fn swap(&self, path: &Path) -> Result<(), Error> {
         let application = self.definition.application.upgrade().ok_or(Error::Stopped)?;
-        let pre = application.program.compiler.load(&self.definition.id, path)?;
+        let program = &application.program;
+        preflight::check_code(program.manifest(), &self.definition.id, path)?;
+        let pre = program.compiler.load(&self.definition.id, path)?;
         let code = Arc::new(Code::new(self.definition.clone(), pre)?);
         *self.code.write().unwrap_or_else(std::sync::PoisonError::into_inner) = code;
         Ok(())

@@ -30,6 +30,16 @@ pub enum Error {
         #[source]
         cause: wasmtime::Error,
     },
+    /// A component's file is one that Spin can't run, or that its triggers can't call.
+    #[error("component \"{id}\": {} can't be used: {problems}", path.display())]
+    Platform {
+        /// The component's id in the manifest.
+        id: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problems: String,
+    },
     /// A file or folder of the application can't be read or written.
     #[error("{} can't be {action}; check that it is there and that this user may do it", path.display())]
     File {

@@ -26,10 +26,12 @@ fn main() -> ExitCode {
 
 /// One sentence, with what lies behind it.
 fn refuse(error: &anyhow::Error) -> ExitCode {
-    let mut text = error.to_string();
+    // Some causes speak in several lines.
+    let one_line = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut text = one_line(error.to_string());
     let mut cause = error.source();
     while let Some(error) = cause {
-        let more = error.to_string();
+        let more = one_line(error.to_string());
         if !text.contains(&more) {
             text.push_str(": ");
             text.push_str(&more);

@@ -7,17 +7,22 @@ use selvedge::schema;
 use selvedge::subscription::Subscriptions;
 
 use crate::Error;
-use crate::config::{Manifest, RuntimeConfig, SqliteDatabaseConfig, Variables, mounted_files, validate};
+use crate::config::{
+    Manifest, RuntimeConfig, SqliteDatabaseConfig, Variables, check_component, mounted_files, validate,
+};
 
 /// The file that says who hears what, by the name under which the relay sees it.
 const SUBSCRIPTIONS: &str = "subscriptions.toml";
 
-/// Checks the manifest, the files that it names, the subscriptions, the state folder, and the databases' schema.
+/// Checks the manifest, the files that it names, the components, the subscriptions, the state folder, and the databases' schema.
 ///
 /// # Errors
 /// The first mistake that is found.
 pub fn check(manifest: &Manifest, runtime: &RuntimeConfig, variables: &Variables) -> Result<(), Error> {
     validate(manifest, runtime, variables)?;
+    for component in manifest.components.values() {
+        check_code(manifest, &component.id, &component.source)?;
+    }
     if let Some(path) = subscriptions_file(manifest)? {
         check_subscriptions(&path, manifest)?;
     }
@@ -26,6 +31,24 @@ pub fn check(manifest: &Manifest, runtime: &RuntimeConfig, variables: &Variables
         check_schema(path)?;
     }
     Ok(())
+}
+
+/// Checks that the file at `path` can be the code of a component: that Spin would run it too, and that what triggers the
+/// component finds there what it calls.
+pub(crate) fn check_code(manifest: &Manifest, id: &str, path: &Path) -> Result<(), Error> {
+    let (id, path) = (id.to_owned(), path.to_owned());
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let cause = error.into();
+            return Err(Error::Component { id, path, cause });
+        }
+    };
+    check_component(&bytes, &manifest.trigger_types_of(&id)).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let problems = problems.join("; ");
+        Error::Platform { id, path, problems }
+    })
 }
 
 /// The subscriptions of whichever component reads some.

@@ -42,9 +42,9 @@ pub const AWAKE_MS: i64 = 2_000;
 /// How long one drain works before it rings the next, in milliseconds.
 pub const DRAIN_MS_MAX: i64 = 10_000;
 /// How long a busy relay waits between passes so that batches grow, in milliseconds.
-pub const LINGER_MS: u64 = 5;
-/// A pass that delivered at least this many events was busy.
-pub const BUSY_EVENTS: usize = 16;
+pub const LINGER_MS: u64 = 10;
+/// A relay is busy when a pass brings at least this many events, and at least one for each millisecond that it took.
+pub const BUSY_EVENTS_MIN: usize = 4;
 /// How long a pass waits for its first delivery before it looks whether there is something else to do, in milliseconds.
 /// Well below [`AWAKE_MS`], so that the mark is renewed in time.
 pub const FIRST_DELIVERY_MS: u64 = 250;

@@ -14,9 +14,14 @@ pub use platform::host;
 pub use spin_sdk::{wasip3, wit_bindgen};
 
 /// Makes a [`Function`](crate::Function) the component's HTTP handler. Takes the path of a function that builds it.
+///
+/// Natively, where the function's tests run, there is no host to export it to.
 #[macro_export]
 macro_rules! export {
     ($function:path) => {
+        const _: fn() -> $crate::Function = $function;
+
+        #[cfg(target_family = "wasm")]
         const _: () = {
             struct Component;
 

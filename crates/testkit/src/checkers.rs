@@ -34,13 +34,25 @@ impl fmt::Display for Violation {
 /// and at least one attempt; never both a second time.
 pub fn exactly_once(world: &World, effects: &[Effects]) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for event in rows(world, "SELECT position, id, source, type FROM journal ORDER BY position") {
-        let [Value::Integer(position), Value::Text(id), Value::Text(source), Value::Text(event_type)] = &event[..] else {
+    for event in rows(
+        world,
+        "SELECT position, id, source, type FROM journal ORDER BY position",
+    ) {
+        let [
+            Value::Integer(position),
+            Value::Text(id),
+            Value::Text(source),
+            Value::Text(event_type),
+        ] = &event[..]
+        else {
             violations.push(Violation(format!("the journal has a row of another shape: {event:?}")));
             continue;
         };
         for effect in effects {
-            let hears = effect.hears.parse::<TypePattern>().is_ok_and(|pattern| pattern.matches(event_type));
+            let hears = effect
+                .hears
+                .parse::<TypePattern>()
+                .is_ok_and(|pattern| pattern.matches(event_type));
             let count = world.sql.number_of(effect.count, &[id, source]);
             let dead = dead_letter(world, effect.subscription, *position);
             let kept = match (hears, count, &dead) {
@@ -86,14 +98,26 @@ pub fn at_rest(world: &World) -> Vec<Violation> {
     let now_ms = i64::try_from(world.clock.now_ms()).unwrap_or(i64::MAX);
     let head = "(SELECT coalesce(max(position), 0) FROM journal)";
     let wanted_zero = [
-        ("subscriptions that lag", format!("SELECT count(*) FROM subscriptions WHERE cursor <> {head}")),
+        (
+            "subscriptions that lag",
+            format!("SELECT count(*) FROM subscriptions WHERE cursor <> {head}"),
+        ),
         (
             "events that no subscription was ever asked about",
             "SELECT count(*) FROM journal WHERE NOT EXISTS (SELECT 1 FROM subscriptions)".to_owned(),
         ),
-        ("retries that wait", "SELECT count(*) FROM exceptions WHERE state = 'retry'".to_owned()),
-        ("leases that are held", format!("SELECT count(*) FROM subscriptions WHERE leased_until_ms > {now_ms}")),
-        ("relays that are awake", format!("SELECT count(*) FROM relay WHERE awake_until_ms > {now_ms}")),
+        (
+            "retries that wait",
+            "SELECT count(*) FROM exceptions WHERE state = 'retry'".to_owned(),
+        ),
+        (
+            "leases that are held",
+            format!("SELECT count(*) FROM subscriptions WHERE leased_until_ms > {now_ms}"),
+        ),
+        (
+            "relays that are awake",
+            format!("SELECT count(*) FROM relay WHERE awake_until_ms > {now_ms}"),
+        ),
     ];
     let mut violations = Vec::new();
     for (what, query) in wanted_zero {
@@ -107,7 +131,10 @@ pub fn at_rest(world: &World) -> Vec<Violation> {
 
 /// The counts that analytics answers are what a fold over the journal gives.
 pub fn counts_equal_fold(world: &World) -> Vec<Violation> {
-    let counted = rows(world, "SELECT type, day, count FROM analytics_counts ORDER BY type, day");
+    let counted = rows(
+        world,
+        "SELECT type, day, count FROM analytics_counts ORDER BY type, day",
+    );
     // A dead letter of analytics was accepted and isn't counted: it is left out of the fold as well.
     let folded = rows(
         world,
@@ -118,7 +145,9 @@ pub fn counts_equal_fold(world: &World) -> Vec<Violation> {
     );
     match counted == folded {
         true => Vec::new(),
-        false => vec![Violation(format!("analytics counts {counted:?}, the journal says {folded:?}"))],
+        false => vec![Violation(format!(
+            "analytics counts {counted:?}, the journal says {folded:?}"
+        ))],
     }
 }
 
@@ -129,13 +158,18 @@ pub fn streams_have_no_gaps(world: &World) -> Vec<Violation> {
         "SELECT stream, count(*), min(version), max(version) FROM journal GROUP BY stream
          HAVING min(version) <> 1 OR max(version) <> count(*)",
     );
-    gaps.into_iter().map(|gap| Violation(format!("a stream has gaps: {gap:?}"))).collect()
+    gaps.into_iter()
+        .map(|gap| Violation(format!("a stream has gaps: {gap:?}")))
+        .collect()
 }
 
 /// Every event that a client was told of (its entity's id, by stream) is in the journal, exactly once as a creation.
 pub fn accepted_are_kept(world: &World, created_streams: &[String]) -> Vec<Violation> {
     let kept = |stream: &&String| {
-        let count = world.sql.number_of("SELECT count(*) FROM journal WHERE stream LIKE '%' || ?1 AND version = 1", &[stream]);
+        let count = world.sql.number_of(
+            "SELECT count(*) FROM journal WHERE stream LIKE '%' || ?1 AND version = 1",
+            &[stream],
+        );
         count != 1
     };
     created_streams

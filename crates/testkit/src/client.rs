@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
 
@@ -20,13 +21,13 @@ pub async fn command(world: &World, path: &str, key: &str, json: &Value) -> Opti
     for _ in 0..ATTEMPTS {
         world.revive();
         let node = world.node();
-        let request = world.request(Method::POST, path, &headers, json.to_string());
+        let request = once(world, Method::POST, path, &headers, json.to_string());
         tokio::select! {
             biased;
             // A client that is gone asks again, as its user would.
             () = node.faults.client_gone() => {}
-            answer = tokio::time::timeout(ANSWER_TIMEOUT, request) => {
-                if let Some(answer) = answer.ok().filter(|answer| !answer.status.is_server_error()) {
+            answer = request => {
+                if let Some(answer) = answer.filter(|answer| !answer.status.is_server_error()) {
                     return Some(answer);
                 }
             }
@@ -34,4 +35,17 @@ pub async fn command(world: &World, path: &str, key: &str, json: &Value) -> Opti
         tokio::time::sleep(PAUSE).await;
     }
     None
+}
+
+/// Sends one request, and waits for its answer no longer than a client would.
+pub async fn once(
+    world: &World,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Option<Answer> {
+    tokio::time::timeout(ANSWER_TIMEOUT, world.request(method, path, headers, body))
+        .await
+        .ok()
 }

@@ -2,9 +2,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
@@ -65,6 +65,34 @@ impl RealProcess {
     /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// SIGTERM: asks it to end.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn terminate(&self) -> std::io::Result<()> {
+        let id = libc::pid_t::try_from(self.child.id()).map_err(std::io::Error::other)?;
+        // SAFETY: kill has no memory effects here. The id is the child's: it isn't given away before the child is waited for.
+        match unsafe { libc::kill(id, libc::SIGTERM) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    }
+
+    /// Waits until it has ended by itself, at most `deadline`.
+    ///
+    /// # Errors
+    /// Where it is still running then; it is killed.
+    pub fn ended(mut self, deadline: Duration) -> anyhow::Result<ExitStatus> {
+        let end = Instant::now() + deadline;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        bail!("the process didn't end within {deadline:?}")
     }
 
     /// SIGKILL, as a crash would be.

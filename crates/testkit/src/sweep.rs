@@ -51,7 +51,13 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} calls, {} runs, {} broken", self.calls, self.runs, self.broken.len())?;
+        write!(
+            formatter,
+            "{} calls, {} runs, {} broken",
+            self.calls,
+            self.runs,
+            self.broken.len()
+        )?;
         for (case, violations) in &self.broken {
             write!(formatter, "\n{case:?}")?;
             for violation in violations {
@@ -72,7 +78,10 @@ pub fn sweep(
     check: &(impl Fn(&World) -> Vec<Violation> + Sync),
 ) -> Report {
     let (calls, violations) = run(program, None, journey, check);
-    assert!(violations.is_empty(), "the journey breaks a promise without any fault: {violations:?}");
+    assert!(
+        violations.is_empty(),
+        "the journey breaks a promise without any fault: {violations:?}"
+    );
     let cases: Vec<Case> = (0..calls)
         .flat_map(|call| FAULTS.map(|(fault, when)| Case { call, fault, when }))
         .collect();
@@ -85,7 +94,10 @@ pub fn sweep(
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (_, violations) = run(program, Some(*case), journey, check);
                     if !violations.is_empty() {
-                        broken.lock().unwrap_or_else(PoisonError::into_inner).push((*case, violations));
+                        broken
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push((*case, violations));
                     }
                 }
             });
@@ -93,7 +105,11 @@ pub fn sweep(
     });
     let mut broken = broken.into_inner().unwrap_or_else(PoisonError::into_inner);
     broken.sort_by_key(|(case, _)| (case.call, case.fault as u8, case.when as u8));
-    Report { calls, runs: cases.len() + 1, broken }
+    Report {
+        calls,
+        runs: cases.len() + 1,
+        broken,
+    }
 }
 
 /// One run: how many calls the first node made until it was at rest, and what was broken.
@@ -107,16 +123,23 @@ fn run(
         let _cron = world.start_cron();
         let first = world.node();
         if let Some(Case { call, fault, when }) = case {
-            first.faults.inject(move |_, number| (number == call).then_some((fault, when)));
+            first
+                .faults
+                .inject(move |_, number| (number == call).then_some((fault, when)));
         }
         journey(&world).await;
         let met = || case.is_none_or(|case| first.faults.count() > case.call);
         // Faults of calls that come after the journey's answer are met while the system comes to rest.
-        let rested = world.until("the system is at rest", REST_DEADLINE, async || at_rest(&world)).await;
+        let rested = world
+            .until("the system is at rest", REST_DEADLINE, async || at_rest(&world))
+            .await;
         first.faults.clear();
         let mut violations = Vec::new();
         if rested.is_err() {
-            violations.push(Violation(format!("the system doesn't come to rest: {:?}", checkers::at_rest(&world))));
+            violations.push(Violation(format!(
+                "the system doesn't come to rest: {:?}",
+                checkers::at_rest(&world)
+            )));
         }
         if !met() {
             // The fault of an earlier call changed the run so that this one isn't made: nothing was tried.

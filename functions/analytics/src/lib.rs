@@ -21,7 +21,7 @@ const TABLES: Tables = Tables {
             type TEXT NOT NULL,
             day TEXT NOT NULL,
             PRIMARY KEY (event_id, source)
-        )",
+        ) WITHOUT ROWID",
         "CREATE TABLE IF NOT EXISTS analytics_counts (
             type TEXT NOT NULL,
             day TEXT NOT NULL,

@@ -4,6 +4,7 @@
 //! event costs. The second sends at a steady rate that any engine bears, for delays: there every request has its time,
 //! kept whatever the ones before it take, so that a stall is seen in all requests that it held up.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use super::engine::Engine;
 use super::http::Connection;
 use super::report::{self, Figures};
 use crate::process::say;
+use crate::workspace;
 
 /// Requests before a phase begins: the tables are made, the instances exist.
 const WARM_UP: u64 = 200;
@@ -39,6 +41,7 @@ pub struct Load {
 impl Load {
     /// Measures each engine, one after the other.
     pub fn run(self) -> Result<()> {
+        let _alone = wait_to_be_alone()?;
         let mut figures = Vec::new();
         for engine in &self.engines {
             figures.push(self.measure(*engine)?);
@@ -80,19 +83,32 @@ impl Load {
             self.seconds
         ));
         let engine = Engine::start(kind)?;
-        let delays = steady_delays(&engine, length)?;
+        let (answers, delays) = steadily(&engine, length)?;
 
         Ok(Figures {
             engine: name,
             accepted_per_second: accepted as f64 / accepting.as_secs_f64(),
             journeys_per_second: accepted as f64 / delivering.as_secs_f64(),
             journeys: accepted,
+            answers,
             delays,
             cpu_seconds,
             peak_memory_kb,
             start: starts[STARTS / 2],
         })
     }
+}
+
+/// Holds the lock that only one benchmark of a checkout can hold: two would use the same folder, and measure each other.
+fn wait_to_be_alone() -> Result<File> {
+    let folder = workspace::root().join("target/bench");
+    std::fs::create_dir_all(&folder)?;
+    let lock = File::create(folder.join("lock"))?;
+    if lock.try_lock().is_err() {
+        say("another benchmark of this checkout is running: waiting for it");
+        lock.lock()?;
+    }
+    Ok(lock)
 }
 
 /// Sends a few commands and waits for their effects. Gives back the view of the effects and their count.
@@ -135,42 +151,54 @@ fn post_for(address: SocketAddr, connections: u64, length: Duration) -> Result<u
     })
 }
 
-/// From each 201 to both effects, sorted.
+/// From the time that each request was due to its 201, and from there to both effects; each sorted.
 ///
 /// The n-th 201 is paired with the n-th event that has both effects. That is the same event unless two overtake each other,
 /// which at this rate takes a delay of more than 10 ms, and even then no sum of delays changes.
-fn steady_delays(engine: &Engine, length: Duration) -> Result<Vec<Duration>> {
+fn steadily(engine: &Engine, length: Duration) -> Result<(Vec<Duration>, Vec<Duration>)> {
     let (mut effects, before) = warm_up(engine)?;
     let total = u64::from(STEADY_RATE) * length.as_secs();
     let begin = Instant::now() + Duration::from_millis(10);
-    let (accepted, seen) = std::thread::scope(|scope| -> Result<_> {
+    let (answers, seen) = std::thread::scope(|scope| -> Result<_> {
         let senders: Vec<_> = (0..STEADY_CONNECTIONS)
             .map(|first| scope.spawn(move || post_steadily(engine.address, begin, first, total)))
             .collect();
         let mut seen = Vec::new();
         effects.wait_for(before + total, |count, at| seen.push((count - before, at)))?;
-        let mut accepted = Vec::new();
+        let mut answers = Vec::new();
         for sender in senders {
-            accepted.extend(sender.join().expect("a sender doesn't panic")?);
+            answers.extend(sender.join().expect("a sender doesn't panic")?);
         }
-        accepted.sort();
-        Ok((accepted, seen))
+        Ok((answers, seen))
     })?;
-    Ok(delays(&accepted, &seen))
+    let mut accepted: Vec<_> = answers.iter().map(|answer| answer.accepted).collect();
+    accepted.sort();
+    let mut waits: Vec<_> = answers.iter().map(|answer| answer.accepted - answer.due).collect();
+    waits.sort();
+    Ok((waits, delays(&accepted, &seen)))
 }
 
-/// Sends every [`STEADY_CONNECTIONS`]th request of the schedule, at its time; when each was accepted.
-fn post_steadily(address: SocketAddr, begin: Instant, first: u64, total: u64) -> Result<Vec<Instant>> {
+/// When a request was to be sent, and when its 201 was read.
+struct Answer {
+    due: Instant,
+    accepted: Instant,
+}
+
+/// Sends every [`STEADY_CONNECTIONS`]th request of the schedule, at its time.
+fn post_steadily(address: SocketAddr, begin: Instant, first: u64, total: u64) -> Result<Vec<Answer>> {
     let mut connection = Connection::open(address)?;
     let request = request(first);
-    let mut accepted = Vec::new();
+    let mut answers = Vec::new();
     for number in (first..total).step_by(STEADY_CONNECTIONS as usize) {
         let due = begin + Duration::from_secs(number) / STEADY_RATE;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         post(&mut connection, &request)?;
-        accepted.push(Instant::now());
+        answers.push(Answer {
+            due,
+            accepted: Instant::now(),
+        });
     }
-    Ok(accepted)
+    Ok(answers)
 }
 
 /// Pairs the n-th time of `accepted` with the first of `seen` whose count reached n. An effect may be seen before its 201

@@ -12,6 +12,8 @@ pub struct Figures {
     pub journeys_per_second: f64,
     /// How many events that was.
     pub journeys: u64,
+    /// From the time that a request was due to its 201, at a steady rate of requests; sorted.
+    pub answers: Vec<Duration>,
     /// From a 201 to both effects, at a steady rate of requests; sorted.
     pub delays: Vec<Duration>,
     /// Processor time of the engine for all journeys.
@@ -31,9 +33,15 @@ impl Figures {
 /// How a row's number is written, and which of two is better.
 type Row = (&'static str, usize, fn(&Figures) -> f64);
 
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 10] = [
     ("accepted (201), per second", 0, |figures| figures.accepted_per_second),
     ("journeys, per second", 0, |figures| figures.journeys_per_second),
+    ("POST → 201, p50, ms", 2, |figures| {
+        milliseconds(percentile(&figures.answers, 50.0))
+    }),
+    ("POST → 201, p99, ms", 2, |figures| {
+        milliseconds(percentile(&figures.answers, 99.0))
+    }),
     ("201 → both effects, p50, ms", 2, |figures| {
         milliseconds(percentile(&figures.delays, 50.0))
     }),
@@ -98,6 +106,7 @@ mod tests {
             accepted_per_second: rate,
             journeys_per_second: rate,
             journeys: 20_000,
+            answers: vec![Duration::from_millis(1)],
             delays: vec![Duration::from_millis(1), Duration::from_millis(3)],
             cpu_seconds: 5.0,
             peak_memory_kb: 100_000,

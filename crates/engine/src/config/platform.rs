@@ -8,7 +8,7 @@
 mod interfaces;
 
 use semver::Version;
-use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload};
+use wasmparser::{ComponentExternalKind, ComponentTypeRef, Encoding, Parser, Payload, TypeBounds};
 
 use super::manifest::TriggerType;
 
@@ -99,7 +99,11 @@ impl Surface {
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::ComponentImportSection(section) if depth == 1 => {
                     for import in section {
-                        surface.imports.push(import.map_err(unreadable)?.name.name.to_owned());
+                        let import = import.map_err(unreadable)?;
+                        // A name for a type that is known already asks for nothing.
+                        if !matches!(import.ty, ComponentTypeRef::Type(TypeBounds::Eq(_))) {
+                            surface.imports.push(import.name.name.to_owned());
+                        }
                     }
                 }
                 Payload::ComponentExportSection(section) if depth == 1 => {

@@ -1,23 +1,29 @@
 //! Copying the write-ahead log into the database, beside the requests instead of inside one of them.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
-use tokio::time::Instant;
 
-use super::limits::{CHECKPOINT_PAGES, LOCK_WAIT, LOG_PAGES_MAX};
-use super::sqlite_file::SqliteFile;
+use super::limits::{CHECKPOINT_PAGES, LOG_PAGES_MAX};
+use super::sqlite_file::{SqliteFile, WriteTurn};
 
-/// How long a file's log is, and the connection that copies it.
+/// How long a file's log is, and who copies it.
 #[derive(Debug)]
 pub(super) struct LogWatch {
     pages: AtomicU32,
     due_at_pages: AtomicU32,
-    running: AtomicBool,
+    work: Mutex<Work>,
     /// Open from the first commit in WAL mode on: were the last connection a component's, its end would copy the log,
     /// sync and delete it on the spot, each time an instance is dropped.
     connection: Mutex<Option<Connection>>,
+}
+
+#[derive(Debug, Default)]
+struct Work {
+    running: bool,
+    /// The turn of the writer that made the log too long: while it lies here, nobody writes.
+    turn: Option<WriteTurn>,
 }
 
 impl Default for LogWatch {
@@ -26,7 +32,7 @@ impl Default for LogWatch {
             pages: AtomicU32::new(0),
             // The first commit is due: it opens the connection.
             due_at_pages: AtomicU32::new(1),
-            running: AtomicBool::new(false),
+            work: Mutex::default(),
             connection: Mutex::new(None),
         }
     }
@@ -40,43 +46,68 @@ impl LogWatch {
         }
     }
 
-    fn start_if_due(&self) -> bool {
-        self.pages.load(Relaxed) >= self.due_at_pages.load(Relaxed) && !self.running.swap(true, Relaxed)
+    fn has(&self, pages: u32) -> bool {
+        self.pages.load(Relaxed) >= pages
     }
 
-    fn finish(&self) {
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a checkpoint is to be started. Keeps the turn where the log is too long and a checkpoint can shorten it.
+    fn start(&self, turn: Option<WriteTurn>) -> bool {
+        let due = self.has(self.due_at_pages.load(Relaxed));
+        let too_long = self.has(LOG_PAGES_MAX);
+        if !due && !too_long {
+            return false;
+        }
+        let mut work = self.work();
+        let starts = due && !work.running;
+        work.running |= starts;
+        if too_long && work.running && turn.is_some() {
+            work.turn = turn;
+        }
+        starts
+    }
+
+    fn finish(&self, complete: bool) {
+        let pages = self.pages.load(Relaxed);
         // Pages that came meanwhile, or that couldn't be copied because somebody reads them, are no reason to start at once.
-        let next = self.pages.load(Relaxed).saturating_add(CHECKPOINT_PAGES);
+        let next = pages.saturating_add(CHECKPOINT_PAGES);
+        let next = if complete {
+            next.min(LOG_PAGES_MAX.max(pages + 1))
+        } else {
+            next
+        };
         self.due_at_pages.store(next, Relaxed);
-        self.running.store(false, Relaxed);
+        *self.work() = Work::default();
     }
 }
 
-/// Starts a checkpoint in the background if the log has grown enough. To be called after a statement, in a tokio runtime.
-pub(super) fn start_if_due(file: &Arc<SqliteFile>) {
-    if file.log.start_if_due() {
+/// Starts a checkpoint in the background if the log has grown enough, and ends the turn of whoever wrote. To be called after
+/// a statement, in a tokio runtime.
+pub(super) fn after_statement(file: &Arc<SqliteFile>, turn: Option<WriteTurn>) {
+    if file.log.start(turn) {
         tokio::spawn(run(Arc::clone(file)));
     }
 }
 
 async fn run(file: Arc<SqliteFile>) {
-    let is_long = |pages| file.log.pages.load(Relaxed) >= pages;
     // What fails here fails again, and loudly, in the components' own statements; the log only grows until then.
-    let copied = copy(Arc::clone(&file), is_long(CHECKPOINT_PAGES)).await;
-    // The log starts anew only when all of it is copied, which writers prevent who never pause. So a long one is finished
-    // while they wait: few pages are left by now.
-    if copied.is_ok()
-        && is_long(LOG_PAGES_MAX)
-        && let Ok(turn) = file.write_turn(Instant::now() + LOCK_WAIT).await
-    {
-        let _ = copy(Arc::clone(&file), true).await;
-        drop(turn);
+    let mut complete = copy(Arc::clone(&file), file.log.has(CHECKPOINT_PAGES))
+        .await
+        .unwrap_or(false);
+    // The log starts anew only when all of it is copied, which writers prevent who never pause. So once it is too long
+    // they wait until the rest is copied as well; most of it is by now.
+    if file.log.work().turn.is_some() {
+        complete = copy(Arc::clone(&file), true).await.unwrap_or(false);
     }
-    file.log.finish();
+    file.log.finish(complete);
 }
 
-/// Opens the connection where there is none yet, and copies what can be copied without holding up anybody.
-async fn copy(file: Arc<SqliteFile>, checkpoint: bool) -> rusqlite::Result<()> {
+/// Opens the connection where there is none yet, and copies what can be copied without holding up anybody; says whether that
+/// was all of it.
+async fn copy(file: Arc<SqliteFile>, checkpoint: bool) -> rusqlite::Result<bool> {
     let copying = tokio::task::spawn_blocking(move || {
         let mut slot = file.log.connection.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.is_none() {
@@ -86,35 +117,41 @@ async fn copy(file: Arc<SqliteFile>, checkpoint: bool) -> rusqlite::Result<()> {
             *slot = Some(connection);
         }
         match slot.as_ref() {
-            Some(connection) if checkpoint => connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())),
-            _ => Ok(()),
+            Some(connection) if checkpoint => connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+                let (pages, copied): (i64, i64) = (row.get(1)?, row.get(2)?);
+                Ok(pages == copied)
+            }),
+            _ => Ok(true),
         }
     });
     // A task that ends with its runtime has nothing left to report to.
-    copying.await.unwrap_or(Ok(()))
+    copying.await.unwrap_or(Ok(false))
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::real::limits::LOCK_WAIT;
 
     #[test]
     fn a_checkpoint_is_due_once_per_growth_and_again_after_the_log_started_anew() {
         let log = LogWatch::default();
-        assert!(!log.start_if_due(), "nothing was written");
+        assert!(!log.start(None), "nothing was written");
         log.note(3);
-        assert!(log.start_if_due(), "the first commit opens the connection");
-        assert!(!log.start_if_due(), "one at a time");
-        log.finish();
+        assert!(log.start(None), "the first commit opens the connection");
+        assert!(!log.start(None), "one at a time");
+        log.finish(true);
         log.note(CHECKPOINT_PAGES + 2);
-        assert!(!log.start_if_due());
+        assert!(!log.start(None));
         log.note(CHECKPOINT_PAGES + 3);
-        assert!(log.start_if_due());
-        log.finish();
+        assert!(log.start(None));
+        log.finish(true);
         log.note(7);
-        assert!(!log.start_if_due());
+        assert!(!log.start(None));
         log.note(CHECKPOINT_PAGES);
-        assert!(log.start_if_due());
+        assert!(log.start(None));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,12 +171,10 @@ mod tests {
                 .unwrap()
                 .execute([&value])
                 .unwrap();
-            drop(turn);
-            start_if_due(&file);
-            tokio::task::yield_now().await;
+            after_statement(&file, Some(turn));
         }
         let log_bytes = std::fs::metadata(folder.path().join("database.db-wal")).unwrap().len();
-        assert!(log_bytes < 140 * 1024 * 1024, "the log grew to {log_bytes} bytes");
+        assert!(log_bytes < 66 * 1024 * 1024, "the log grew to {log_bytes} bytes");
         let sum: i64 = connection
             .query_row("SELECT sum(length(v)) FROM t", [], |row| row.get(0))
             .unwrap();
@@ -154,7 +189,7 @@ mod tests {
         connection
             .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t(v)")
             .unwrap();
-        assert!(file.log.start_if_due());
+        assert!(file.log.start(None));
         run(Arc::clone(&file)).await;
         drop(connection);
         let log = folder.path().join("database.db-wal");

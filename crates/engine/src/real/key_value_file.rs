@@ -87,8 +87,7 @@ impl KeyValueFile {
             match result {
                 Err(Failure::Sqlite(error)) if is_busy(&error) && patience.wait().await => {}
                 result => {
-                    drop(turn);
-                    checkpoint::start_if_due(&self.file);
+                    checkpoint::after_statement(&self.file, Some(turn));
                     return Ok(result?);
                 }
             }

@@ -13,8 +13,8 @@ pub const STATEMENT_TIME: Duration = Duration::from_secs(30);
 pub const PREPARED_STATEMENTS_MAX: usize = 64;
 /// Pages in a write-ahead log, or pages added to it since, at which it is copied into the database: 16 MiB.
 pub const CHECKPOINT_PAGES: u32 = 4_096;
-/// Pages at which the writers are held up until the log is copied completely and can start anew: 64 MiB. Below it, a
-/// checkpoint runs beside them, and the log starts anew at the first pause in the writing.
+/// Pages at which the writers wait until the log is copied completely and can start anew: 64 MiB. Below it, a checkpoint runs
+/// beside them, and the log starts anew at the first pause in the writing.
 pub const LOG_PAGES_MAX: u32 = 16_384;
 /// Connections that a key-value file keeps for reading.
 pub const READERS_MAX: usize = 4;

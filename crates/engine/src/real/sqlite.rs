@@ -172,8 +172,9 @@ impl SqliteConnection {
         }
         let result = run(&mut prepared, parameters);
         drop(prepared);
+        // Kept while in a transaction; otherwise the caller's, to end it.
         if session.connection.is_autocommit() {
-            session.turn = None;
+            *turn = session.turn.take().or(turn.take());
         } else if session.turn.is_none() {
             session.turn = turn.take();
         }
@@ -195,8 +196,7 @@ impl SqlConnection for SqliteConnection {
             let attempt = self.attempt(statement, &parameters, &mut turn).map_err(sql_error)?;
             match attempt {
                 Attempt::Done(rows) => {
-                    drop(turn);
-                    checkpoint::start_if_due(&self.file);
+                    checkpoint::after_statement(&self.file, turn);
                     return Ok(rows);
                 }
                 Attempt::TooLarge => {

@@ -78,7 +78,7 @@ impl Drain<'_> {
             }
             self.dispatch(&view, &wanted, now_ms)?;
             self.gather().await?;
-            if self.delivered_last >= limits::BUSY_EVENTS {
+            if plan::is_busy(self.delivered_last, self.host.now_ms() - now_ms) {
                 // Under load a moment's patience makes the batches larger and everything cheaper.
                 self.host.wait(limits::LINGER_MS).await;
             }

@@ -76,6 +76,20 @@ pub fn ranges(mut leased: Vec<Leased>) -> Vec<Range> {
     ranges
 }
 
+/// Whether a pass that brought this many events in this time says that more of them are coming. At rest it doesn't, and
+/// the next event is brought at once.
+///
+/// ```
+/// use selvedge::relay::plan::is_busy;
+///
+/// assert!(!is_busy(1, 0));
+/// assert!(is_busy(20, 8));
+/// assert!(!is_busy(20, 300));
+/// ```
+pub fn is_busy(events: usize, took_ms: i64) -> bool {
+    events >= limits::BUSY_EVENTS_MIN && i64::try_from(events).is_ok_and(|events| events >= took_ms)
+}
+
 /// An event as it is delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {

@@ -12,7 +12,7 @@ use spin_sdk::wasip3::{wit_future, wit_stream};
 use spin_sdk::wit_bindgen::{self, StreamReader, StreamResult};
 
 use super::platform;
-use crate::http::{Request, Response};
+use crate::http::{Problem, Request, Response};
 use crate::{Function, Host, function};
 
 /// Room for a body of unknown length, in bytes.
@@ -45,7 +45,8 @@ pub async fn serve(request: types::Request, build: fn() -> Function) -> Result<t
 
 /// The whole request, or the response that refuses it.
 async fn read(request: types::Request, function: &Function) -> Result<Request, Response> {
-    let method = Method::try_from(request.get_method()).map_err(|_| Response::empty(StatusCode::BAD_REQUEST))?;
+    let method = Method::try_from(request.get_method())
+        .map_err(|_| Problem::bad_request("The method isn't one of HTTP. Use GET, POST, PATCH or DELETE."))?;
     let target = request.get_path_with_query().unwrap_or_default();
     let headers = headers(&request.get_headers());
     let body = if matches!(method, Method::GET | Method::HEAD) {
@@ -77,7 +78,9 @@ async fn read_body(request: types::Request, headers: &HeaderMap, limit_bytes: us
     let declared = headers
         .get(http::header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok());
-    if declared.is_some_and(|length: usize| length > limit_bytes) {
+    // A length that this program can't even count is over the limit too.
+    let declared = declared.map(|length: u64| usize::try_from(length).unwrap_or(usize::MAX));
+    if declared.is_some_and(|length| length > limit_bytes) {
         return Err(function::body_too_large(limit_bytes));
     }
     let (_handled, handled) = wit_future::new(|| Ok(()));
@@ -87,7 +90,7 @@ async fn read_body(request: types::Request, headers: &HeaderMap, limit_bytes: us
         // Without this a body that was cut off would look like a whole one.
         Some(body) => match trailers.await {
             Ok(_) => Ok(body),
-            Err(_) => Err(Response::empty(StatusCode::BAD_REQUEST)),
+            Err(_) => Err(Problem::bad_request("The body broke off before its end. Send it again.").into()),
         },
     }
 }

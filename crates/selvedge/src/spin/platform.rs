@@ -65,7 +65,12 @@ impl Platform for Spin {
     }
 
     fn spawn(&self, task: LocalFuture<()>) {
-        wit_bindgen::spawn(task);
+        wit_bindgen::spawn(async move {
+            // The response goes first: it is what the caller waits for.
+            wit_bindgen::yield_async().await;
+            wit_bindgen::yield_async().await;
+            task.await;
+        });
     }
 
     fn variable(&self, name: &str) -> LocalFuture<Result<Option<String>, Error>> {

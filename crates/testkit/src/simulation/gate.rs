@@ -134,9 +134,8 @@ impl Faults {
     /// When the component called the function with a detail that contains `detail`, in milliseconds of the wall clock.
     pub fn times_ms(&self, component: &str, function: &str, detail: &str) -> Vec<u64> {
         let state = self.lock();
-        let same = |call: &&Recorded| {
-            call.component == component && call.function == function && call.detail.contains(detail)
-        };
+        let same =
+            |call: &&Recorded| call.component == component && call.function == function && call.detail.contains(detail);
         state.calls.iter().filter(same).map(|call| call.at_ms).collect()
     }
 

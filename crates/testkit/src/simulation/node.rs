@@ -55,7 +55,10 @@ impl Node {
         body: impl Into<Bytes>,
     ) -> Result<Answer, Error> {
         let url = format!("http://{component}.spin.internal{path}");
-        let component = self.application.component(component).expect("the application has the component");
+        let component = self
+            .application
+            .component(component)
+            .expect("the application has the component");
         let request = build(method, &url, headers, body.into()).map(whole);
         Ok(Answer::read(self.application.call(component, request).await?).await)
     }

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use super::clock::SimulatedClock;
 use super::gate::{Faults, NodeGate};
 use super::key_value::MemoryKeyValue;
-use super::node::{APP_ADDRESS, Answer, Node};
 use super::network::{Peer, SimulatedNetwork};
+use super::node::{APP_ADDRESS, Answer, Node};
 use super::output::KeptOutput;
 use super::random::SeededRandom;
 use super::sql::MemorySql;
@@ -128,7 +128,7 @@ impl World {
     /// # Errors
     /// What the engine says of the application.
     pub fn restart(&mut self) -> anyhow::Result<Arc<Node>> {
-        for node in self.nodes.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for node in self.nodes() {
             node.faults.lose();
         }
         self.add_node()
@@ -150,6 +150,16 @@ impl World {
     /// Where all nodes are lost.
     pub fn node(&self) -> Arc<Node> {
         live(&self.nodes).expect("a node is alive")
+    }
+
+    /// Every node that ever was, in the order in which they were added.
+    pub fn all_nodes(&self) -> Vec<Arc<Node>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Every node that isn't lost.
+    pub fn nodes(&self) -> Vec<Arc<Node>> {
+        all_live(&self.nodes)
     }
 
     /// Sends a request from outside to the first living node.

@@ -160,6 +160,18 @@ fn functions_serve_cron_and_mqtt() {
 }
 
 #[test]
+fn a_name_for_a_known_type_asks_for_nothing() {
+    let mut bytes = ONE.to_vec();
+    // The type `string`, imported under a name, as worlds with `use` in them do.
+    section(&mut bytes, 7, &[1, 0x73]);
+    let mut import = vec![1];
+    import.extend(name("metadata"));
+    import.extend([3, 0, 0]);
+    section(&mut bytes, 10, &import);
+    assert_eq!(check_component(&bytes, &[]), Ok(()));
+}
+
+#[test]
 fn what_is_no_component_is_said() {
     let module = b"\0asm\x01\0\0\0";
     assert_eq!(check_component(module, &[]), Err(vec![PlatformProblem::CoreModule]));

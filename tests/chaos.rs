@@ -1,0 +1,51 @@
+//! Random clients under random faults: the promise holds, and a seed makes the same run again.
+
+use selvedge_testkit::chaos::{self, Bounds};
+
+use crate::application::{Todos, promise};
+use crate::harness::program;
+
+/// Seeds that CI always runs. `cargo xtask sim --runs N` searches further.
+const SEEDS: std::ops::Range<u64> = 1..25;
+
+#[test]
+fn the_promise_holds_under_chaos() {
+    let mut faults = 0;
+    for seed in SEEDS {
+        let outcome = chaos::run(program(), seed, Bounds::default(), &Todos, &promise, false);
+        let violations = &outcome.violations;
+        assert!(
+            violations.is_empty(),
+            "`cargo xtask sim --seed {seed}` tells the story of {violations:#?}"
+        );
+        assert!(
+            outcome.events > 10,
+            "seed {seed} appended only {} events",
+            outcome.events
+        );
+        faults += outcome.faults;
+    }
+    assert!(faults > 100, "all seeds together met only {faults} faults");
+}
+
+#[test]
+fn a_seed_makes_the_same_run_bit_for_bit() {
+    for seed in [3, 14] {
+        let run = || chaos::run(program(), seed, Bounds::default(), &Todos, &promise, true);
+        let (first, second) = (run(), run());
+        if let Some((one, other)) = first
+            .story
+            .lines()
+            .zip(second.story.lines())
+            .find(|(one, other)| one != other)
+        {
+            panic!("two runs of seed {seed} part here:\n{one}\n{other}");
+        }
+        assert_eq!(first.trace_hash, second.trace_hash);
+        assert!(
+            first.story.lines().count() > 500,
+            "the story has {} lines",
+            first.story.lines().count()
+        );
+    }
+}
