@@ -7,7 +7,7 @@ use std::time::Duration;
 use selvedge_engine::Program;
 use selvedge_engine::config::Manifest;
 use selvedge_testkit::checkers;
-use selvedge_testkit::simulation::{Fault, When};
+use selvedge_testkit::simulation::{Fault, Node, When};
 use selvedge_testkit::{Simulation, World};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -113,6 +113,12 @@ pub async fn until_kept(world: &World, events: i64, deadline: Duration) -> anyho
     );
     assert_eq!(world.sql.number("SELECT count(*) FROM journal"), events);
     Ok(())
+}
+
+/// Waits until this many calls of the node have met a fault.
+pub async fn until_met(world: &World, node: &Node, count: usize) -> anyhow::Result<()> {
+    let met = async || node.faults.met() >= count;
+    world.until("the fault is met", Duration::from_secs(1), met).await
 }
 
 /// When the first living node's relay sent deliveries of a subscription, in milliseconds of the wall clock.

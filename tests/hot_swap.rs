@@ -135,7 +135,7 @@ struct SlowHook(Arc<AtomicUsize>);
 impl Peer for SlowHook {
     async fn answer(&self, _request: Request<Bytes>) -> Option<Response<Bytes>> {
         self.0.fetch_add(1, Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
         Some(Response::new(Bytes::new()))
     }
 }

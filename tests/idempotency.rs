@@ -8,7 +8,7 @@ use selvedge_testkit::World;
 use selvedge_testkit::simulation::{Answer, Fault, Node, When};
 use serde_json::{Value, json};
 
-use crate::harness::{counted, create, notifications, simulate, todo, until_kept};
+use crate::harness::{counted, create, notifications, simulate, todo, until_kept, until_met};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
@@ -211,11 +211,7 @@ fn keyed_requests_at_the_same_moment_make_one_todo() -> anyhow::Result<()> {
         faults.hit("todos", "sqlite.execute", "INTO journal", 3, Fault::Stall, When::Before);
         let (wanted, other) = (todo("Buy groceries", "u1"), todo("Buy bread", "u1"));
         let release = async {
-            world
-                .until("all are about to write", Duration::from_secs(1), async || {
-                    faults.met() == 3
-                })
-                .await?;
+            until_met(&world, &world.node(), 3).await?;
             faults.release();
             anyhow::Ok(())
         };

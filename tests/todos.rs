@@ -223,12 +223,15 @@ fn a_stale_version_is_refused_and_changes_nothing() -> anyhow::Result<()> {
     })
 }
 
+/// A request: method, path, headers and body.
+type Wanted<'r> = (Method, &'r str, &'r [(&'r str, &'r str)], Value);
+
 /// Sends two requests to different nodes, and lets neither go on before both have read the todo.
 async fn at_the_same_moment(
     world: &World,
-    [(one, first), (other, second)]: [(&Node, (Method, &str, &[(&str, &str)], Value)); 2],
+    [(one, first), (other, second)]: [(&Node, Wanted<'_>); 2],
 ) -> anyhow::Result<(Answer, Answer)> {
-    let send = async |node: &Node, (method, path, headers, body): (Method, &str, &[(&str, &str)], Value)| {
+    let send = async |node: &Node, (method, path, headers, body): Wanted<'_>| {
         node.faults.hit(
             "todos",
             "sqlite.execute",

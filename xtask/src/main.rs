@@ -3,6 +3,7 @@
 mod bench;
 mod components;
 mod process;
+mod sim;
 mod test;
 mod toolchain;
 mod up;
@@ -26,6 +27,7 @@ enum Task {
     Up(up::Up),
     Test(test::Test),
     Bench(bench::Bench),
+    Sim(sim::Sim),
     #[cfg(feature = "bench")]
     #[command(hide = true)]
     Load(bench::load::Load),
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Task::Up(up) => up.run(),
         Task::Test(test) => test.run(),
         Task::Bench(bench) => bench.run(),
+        Task::Sim(sim) => sim.run(),
         #[cfg(feature = "bench")]
         Task::Load(load) => load.run(),
     };

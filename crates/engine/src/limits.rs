@@ -20,6 +20,8 @@ pub const REQUESTS_IN_WORK_MAX: usize = 256;
 pub const CONNECTIONS_MAX: usize = 8192;
 /// A request's body.
 pub const REQUEST_BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// A request's body up to this size is read before its component is called.
+pub const READ_AHEAD_BYTES_MAX: u64 = 64 * 1024;
 /// A request's head: how large hyper's read buffer may grow for it.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long a client may take to send a request's head.

@@ -1,8 +1,10 @@
 //! Leases: who works on what, and until when.
 //!
-//! Whoever takes a lease writes a token that nobody else has, and every later write asks for that token. A holder that
-//! was stalled past its lease's end finds its token gone and changes nothing: it is fenced. A lease ends by the clock
-//! alone, so a holder that died keeps nothing from being done.
+//! Whoever takes a lease writes a token that nobody else has, and every later write asks for that token. A lease is short
+//! and is renewed while its holder works: one that died keeps nothing from being done for long. A holder that was stalled
+//! past its lease's end finds its token gone and changes nothing: it is fenced.
+
+use std::rc::Rc;
 
 use crate::host::{Host, Value, placeholders};
 use crate::{Error, limits};
@@ -13,21 +15,17 @@ pub const FREE: &str = "(leased_until_ms <= ? OR leased_until_ms > ?)";
 
 /// The parameters of [`FREE`].
 pub fn free_parameters(now_ms: i64) -> [Value; 2] {
-    [now_ms.into(), (now_ms + limits::LEASE_MS_MAX).into()]
+    [now_ms.into(), until_ms(now_ms).into()]
 }
 
 /// Whether a lease is free: what [`FREE`] says in SQL.
 pub fn is_free(leased_until_ms: i64, now_ms: i64) -> bool {
-    leased_until_ms <= now_ms || leased_until_ms > now_ms + limits::LEASE_MS_MAX
+    leased_until_ms <= now_ms || leased_until_ms > until_ms(now_ms)
 }
 
-/// When a lease for a delivery with this timeout ends.
-pub fn until_ms(now_ms: i64, timeout_ms: u64) -> i64 {
-    now_ms
-        + i64::try_from(timeout_ms)
-            .unwrap_or(limits::LEASE_MS_MAX)
-            .min(limits::LEASE_MS_MAX)
-        + limits::LEASE_MARGIN_MS
+/// When a lease that is taken or renewed now ends.
+pub fn until_ms(now_ms: i64) -> i64 {
+    now_ms + limits::LEASE_MS
 }
 
 /// A subscription that was leased, and where its cursor is.
@@ -39,22 +37,17 @@ pub struct Leased {
     pub cursor: i64,
 }
 
-/// Takes the leases on these subscriptions that are free, each until its own time, in one statement.
+/// Takes the leases on these subscriptions that are free, in one statement.
 ///
 /// # Errors
 /// What the database fails with; then none was taken.
-pub fn take(host: &Host, wanted: &[(&str, i64)], token: &str, now_ms: i64) -> Result<Vec<Leased>, Error> {
+pub fn take(host: &Host, names: &[&str], token: &str, now_ms: i64) -> Result<Vec<Leased>, Error> {
     let statement = format!(
-        "WITH wanted (name, until_ms) AS (VALUES {})
-         UPDATE subscriptions SET lease_token = ?, leased_until_ms = wanted.until_ms FROM wanted
-         WHERE subscriptions.name = wanted.name AND {FREE} RETURNING subscriptions.name, subscriptions.cursor",
-        placeholders(wanted.len(), 2)
+        "UPDATE subscriptions SET lease_token = ?, leased_until_ms = ? WHERE name IN {} AND {FREE} RETURNING name, cursor",
+        placeholders(1, names.len())
     );
-    let mut parameters: Vec<Value> = wanted
-        .iter()
-        .flat_map(|(name, until_ms)| [(*name).into(), (*until_ms).into()])
-        .collect();
-    parameters.push(token.into());
+    let mut parameters = vec![token.into(), until_ms(now_ms).into()];
+    parameters.extend(names.iter().map(|name| Value::from(*name)));
     parameters.extend(free_parameters(now_ms));
     let rows = host.execute(&statement, parameters)?;
     rows.into_iter()
@@ -65,6 +58,22 @@ pub fn take(host: &Host, wanted: &[(&str, i64)], token: &str, now_ms: i64) -> Re
             })
         })
         .collect()
+}
+
+/// Renews the leases with these tokens, on subscriptions and on retries. One that another relay has taken meanwhile has
+/// another token and isn't touched.
+///
+/// # Errors
+/// What the database fails with; then some may be renewed.
+pub fn renew(host: &Host, tokens: &[Rc<str>], now_ms: i64) -> Result<(), Error> {
+    for table in ["subscriptions", "exceptions"] {
+        let among = placeholders(1, tokens.len());
+        let statement = format!("UPDATE {table} SET leased_until_ms = ? WHERE lease_token IN {among}");
+        let mut parameters = vec![until_ms(now_ms).into()];
+        parameters.extend(tokens.iter().map(|token| Value::from(&**token)));
+        host.execute(&statement, parameters)?;
+    }
+    Ok(())
 }
 
 /// Marks the relay with this token as awake until [`limits::AWAKE_MS`] from now. False when another one is awake.
@@ -96,16 +105,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_lease_outlasts_its_delivery_and_holds_until_it_ends(
-            now_ms in 0..4_000_000_000_000_i64,
-            timeout_ms in 1..=limits::DELIVERY_TIMEOUT_MS_MAX,
-        ) {
-            let until = until_ms(now_ms, timeout_ms);
-            prop_assert!(until >= now_ms + timeout_ms as i64 + limits::LEASE_MARGIN_MS);
-            prop_assert!(!is_free(until, now_ms));
-            prop_assert!(!is_free(until, until - 1));
-            prop_assert!(is_free(until, until));
-            prop_assert!(is_free(until, now_ms - limits::LEASE_MS_MAX - 1), "the clock was set back");
+        fn a_lease_holds_until_it_ends(now_ms in 0..4_000_000_000_000_i64, passed_ms in 0..2 * limits::LEASE_MS) {
+            let until = until_ms(now_ms);
+            prop_assert_eq!(is_free(until, now_ms + passed_ms), passed_ms >= limits::LEASE_MS);
+            prop_assert!(is_free(until, now_ms - 1 - passed_ms), "the clock was set back");
         }
     }
 }

@@ -33,10 +33,11 @@ pub const DELIVERY_TIMEOUT_MS: u64 = 30_000;
 /// The longest that a subscription may let a delivery take, in milliseconds: a drain and its last delivery together
 /// stay below the minute after which hosts end a task.
 pub const DELIVERY_TIMEOUT_MS_MAX: u64 = 45_000;
-/// How much longer than the delivery its lease lasts, in milliseconds: time to settle.
-pub const LEASE_MARGIN_MS: i64 = 5_000;
-/// The longest lease there can be, in milliseconds. One that ends later was written before the clock was set back.
-pub const LEASE_MS_MAX: i64 = DELIVERY_TIMEOUT_MS_MAX as i64 + LEASE_MARGIN_MS;
+/// How long a lease lasts unless it is renewed, in milliseconds: so long does it take until another relay goes on with
+/// what a dead one left behind.
+pub const LEASE_MS: i64 = 5_000;
+/// How often the leases on deliveries that are under way are renewed, in milliseconds.
+pub const RENEW_EVERY_MS: i64 = 2_000;
 /// How long a relay's mark says that it is awake, in milliseconds: short, so that a crashed relay's mark ends soon.
 pub const AWAKE_MS: i64 = 2_000;
 /// How long one drain works before it rings the next, in milliseconds.
@@ -46,7 +47,7 @@ pub const LINGER_MS: u64 = 10;
 /// A relay is busy when a pass brings at least this many events, and at least one for each millisecond that it took.
 pub const BUSY_EVENTS_MIN: usize = 4;
 /// How long a pass waits for its first delivery before it looks whether there is something else to do, in milliseconds.
-/// Well below [`AWAKE_MS`], so that the mark is renewed in time.
+/// Well below [`AWAKE_MS`] and [`RENEW_EVERY_MS`], so that the mark and the leases are renewed in time.
 pub const FIRST_DELIVERY_MS: u64 = 250;
 /// How long a pass waits for its slower deliveries after the first one ended, in milliseconds.
 pub const GATHER_MS: u64 = 5;

@@ -286,6 +286,44 @@ fn a_function_that_hangs_holds_nobody_up_and_its_attempt_counts() {
 }
 
 #[test]
+fn a_lease_is_renewed_while_its_delivery_is_under_way() {
+    let (world, relay) = world();
+    let other = world.relay(TWO);
+    world.calls_of("tasks", |_, _| Box::pin(futures::future::pending()));
+    append(&world, ["1"], "todos.task.created");
+    let start_ms = world.now_ms();
+    relay.ring(&world.host());
+    for second in 1..=9 {
+        world.run_until_ms(start_ms + second * 1_000);
+        other.ring(&world.host());
+    }
+    world.run_until_ms(start_ms + 10_500);
+    let sent = world
+        .calls
+        .borrow()
+        .iter()
+        .filter(|call| call.url.ends_with("/deliver/tasks"))
+        .count();
+    assert_eq!(sent, 1, "nobody else takes it up");
+    assert_eq!(world.rows("SELECT attempt FROM exceptions"), ["1"]);
+}
+
+#[test]
+fn what_a_dead_relay_left_behind_is_taken_up_when_its_lease_ends() {
+    let (world, relay) = world();
+    append(&world, ["1"], "todos.task.created");
+    world.broken_statements.borrow_mut().push("WHERE position >");
+    drain(&world, &relay);
+    world.broken_statements.borrow_mut().clear();
+    world.set_now_ms(world.now_ms() + limits::LEASE_MS - 1);
+    drain(&world, &relay);
+    assert_eq!(heard(&world, "tasks"), 0, "it is still leased");
+    world.set_now_ms(world.now_ms() + 1);
+    drain(&world, &relay);
+    assert_eq!(heard(&world, "tasks"), 1);
+}
+
+#[test]
 fn two_relays_at_once_bring_everything_once() {
     let (world, first) = world();
     let second = world.relay(TWO);
@@ -361,7 +399,7 @@ fn what_was_delivered_but_not_settled_takes_effect_once() {
         "a relay that failed isn't awake"
     );
     world.broken_statements.borrow_mut().clear();
-    world.set_now_ms(world.now_ms() + limits::LEASE_MS_MAX);
+    world.set_now_ms(world.now_ms() + limits::LEASE_MS);
     drain(&world, &relay);
     assert_eq!(heard(&world, "tasks"), 1, "the done marker knew it");
     assert_eq!(world.rows("SELECT cursor FROM subscriptions"), ["1", "1"]);

@@ -100,7 +100,16 @@ async fn answer(application: &Arc<Inner>, request: Request<Incoming>, client: So
         );
         return problem(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large", &detail);
     }
-    let request = request.map(body::bounded);
+    let request = match body::read(request, length).await {
+        Ok(request) => request,
+        Err(()) => {
+            return problem(
+                StatusCode::BAD_REQUEST,
+                "Bad Request",
+                "the body ended before its length; send it again",
+            );
+        }
+    };
     match application.handle(request, client).await {
         Ok(response) => response,
         Err(refused) => refused,

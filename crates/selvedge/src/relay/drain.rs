@@ -7,7 +7,7 @@ use futures::future::{Either, select};
 use futures::stream::FuturesUnordered;
 
 use super::plan::{self, View};
-use super::settlement::{Delivered, Parcel, Settlement};
+use super::settlement::{Delivered, Moved, Parcel, Settlement};
 use super::{Relay, Watch, collect, deliver, outbox};
 use crate::host::LocalFuture;
 use crate::{Error, Host, bell, lease, limits};
@@ -29,6 +29,8 @@ pub(super) async fn run(relay: Rc<Relay>, host: Host, watch: Watch) -> Result<()
         watch: Some(watch),
         awake_until_ms: None,
         in_flight: FuturesUnordered::new(),
+        leases: Vec::new(),
+        renew_at_ms: 0,
         delivered_last: 0,
     };
     let drained = drain.run().await;
@@ -44,6 +46,10 @@ struct Drain<'r> {
     /// Until when the mark says that this relay is awake; `None` when it has no mark.
     awake_until_ms: Option<i64>,
     in_flight: FuturesUnordered<LocalFuture<(Parcel, Delivered)>>,
+    /// The tokens of the leases on what is in flight, one for each parcel.
+    leases: Vec<Rc<str>>,
+    /// When they are to be renewed.
+    renew_at_ms: i64,
     /// How many events the last pass delivered.
     delivered_last: usize,
 }
@@ -56,6 +62,7 @@ impl Drain<'_> {
             if now_ms >= ends_at_ms {
                 return self.hand_over().await;
             }
+            self.renew(now_ms)?;
             let view = outbox::look(self.host, &self.relay.subscriptions, now_ms)?;
             let wanted = plan::wanted(&view, &self.relay.subscriptions, now_ms);
             if wanted.is_empty() && !view.retry_due {
@@ -86,7 +93,7 @@ impl Drain<'_> {
     }
 
     /// Leases, reads and sends what there is to do.
-    fn dispatch(&mut self, view: &View, wanted: &[(&str, i64)], now_ms: i64) -> Result<(), Error> {
+    fn dispatch(&mut self, view: &View, wanted: &[&str], now_ms: i64) -> Result<(), Error> {
         let mut outgoing = Vec::new();
         let token: Rc<str> = self.host.new_token().into();
         if !wanted.is_empty() {
@@ -104,7 +111,11 @@ impl Drain<'_> {
             .map(|outgoing| outgoing.parcel.items.len())
             .max()
             .unwrap_or(0);
+        if self.in_flight.is_empty() {
+            self.renew_at_ms = now_ms + limits::RENEW_EVERY_MS;
+        }
         for outgoing in outgoing {
+            self.leases.push(token.clone());
             self.in_flight
                 .push(Box::pin(deliver::send(self.host.clone(), outgoing)));
         }
@@ -126,29 +137,40 @@ impl Drain<'_> {
         self.settle(finished)
     }
 
-    /// Waits without claiming to be awake: others may ring and work meanwhile.
+    /// Waits for a moment without claiming to be awake: others may ring and work meanwhile.
     async fn wait_for_stragglers(&mut self) -> Result<(), Error> {
         self.fall_asleep()?;
-        let finished = self.in_flight.next().await;
-        self.settle(finished)
+        let patience_ms = limits::RENEW_EVERY_MS.unsigned_abs();
+        let finished = match select(self.in_flight.next(), self.host.wait(patience_ms)).await {
+            Either::Left((delivery, _)) => delivery,
+            Either::Right(_) => None,
+        };
+        self.settle(finished)?;
+        self.renew(self.host.now_ms())
+    }
+
+    /// Keeps the leases on what is in flight, when it is time.
+    fn renew(&mut self, now_ms: i64) -> Result<(), Error> {
+        if self.leases.is_empty() || now_ms < self.renew_at_ms {
+            return Ok(());
+        }
+        self.renew_at_ms = now_ms + limits::RENEW_EVERY_MS;
+        lease::renew(self.host, &self.leases, now_ms)
     }
 
     fn settle(&mut self, finished: impl IntoIterator<Item = (Parcel, Delivered)>) -> Result<(), Error> {
         let mut settlement = Settlement::default();
         let now_ms = self.host.now_ms();
         for (parcel, delivered) in finished {
+            if let Some(place) = self.leases.iter().position(|token| *token == parcel.token) {
+                self.leases.swap_remove(place);
+            }
             settlement.add(&parcel, delivered, now_ms, &mut || self.host.random_fraction());
         }
         let moved = outbox::settle(self.host, &settlement)?;
-        for fenced in settlement
-            .moved
-            .iter()
-            .filter(|wanted| !moved.contains(&wanted.subscription))
-        {
-            eprintln!(
-                "warning: the lease on {} had ended; another relay goes on from there",
-                fenced.subscription
-            );
+        let fenced = |wanted: &&Moved| !moved.contains(&wanted.subscription);
+        for Moved { subscription, .. } in settlement.moved.iter().filter(fenced) {
+            eprintln!("warning: the lease on {subscription} had ended; another relay goes on from there");
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::plan::{Encoded, Progress, Range, View};
 use super::settlement::{Done, Exception, Moved, Settlement};
 use crate::host::{Host, Row, Value, placeholders};
 use crate::journal::{self, Record};
-use crate::lease::{FREE, free_parameters};
+use crate::lease::{FREE, free_parameters, until_ms};
 use crate::subscription::{Subscription, Subscriptions};
 use crate::{Error, limits};
 
@@ -94,11 +94,6 @@ pub(super) fn claim_retries(
     token: &str,
     now_ms: i64,
 ) -> Result<Vec<Claimed>, Error> {
-    let longest_ms = subscriptions
-        .iter()
-        .map(|subscription| subscription.timeout_ms)
-        .max()
-        .unwrap_or(0);
     let names = placeholders(1, subscriptions.iter().len());
     let claim = format!(
         "WITH chosen (subscription, position) AS (
@@ -113,7 +108,7 @@ pub(super) fn claim_retries(
     parameters.extend(free_parameters(now_ms));
     parameters.extend(names_of(subscriptions));
     parameters.push(limits::RETRIES_PER_PASS_MAX.into());
-    parameters.extend([token.into(), crate::lease::until_ms(now_ms, longest_ms).into()]);
+    parameters.extend([token.into(), until_ms(now_ms).into()]);
     parameters.extend(free_parameters(now_ms));
     host.execute(&claim, parameters)?;
 

@@ -31,15 +31,13 @@ pub struct Progress {
     pub leased_until_ms: i64,
 }
 
-/// The subscriptions that have work and are free, each with the time until which to lease it.
-pub fn wanted<'s>(view: &View, subscriptions: &'s Subscriptions, now_ms: i64) -> Vec<(&'s str, i64)> {
+/// The subscriptions that have work and are free.
+pub fn wanted<'s>(view: &View, subscriptions: &'s Subscriptions, now_ms: i64) -> Vec<&'s str> {
     let has_work =
         |progress: &&Progress| progress.cursor < view.head && lease::is_free(progress.leased_until_ms, now_ms);
     let known = |progress: &Progress| subscriptions.get(&progress.name);
     let wanted = view.progress.iter().filter(has_work).filter_map(known);
-    wanted
-        .map(|subscription| (&*subscription.name, lease::until_ms(now_ms, subscription.timeout_ms)))
-        .collect()
+    wanted.map(|subscription| &*subscription.name).collect()
 }
 
 /// A part of the journal that is read once for several subscriptions.
@@ -232,11 +230,11 @@ mod tests {
             now_ms in 0..10_i64,
         ) {
             let subscriptions = Subscriptions::parse(
-                "[[subscription]]\nname = \"a\"\ntypes = [\"*\"]\ntarget = \"function:x\"\ntimeout = \"1s\"\n",
+                "[[subscription]]\nname = \"a\"\ntypes = [\"*\"]\ntarget = \"function:x\"\n",
             ).expect("valid");
             let progress = |name: &str| Progress { name: name.to_owned(), cursor, leased_until_ms };
             let view = View { head, progress: vec![progress("a"), progress("removed")], ..View::default() };
-            let expected = (cursor < head && leased_until_ms <= now_ms).then_some(("a", now_ms + 6_000));
+            let expected = (cursor < head && leased_until_ms <= now_ms).then_some("a");
             prop_assert_eq!(wanted(&view, &subscriptions, now_ms), Vec::from_iter(expected));
         }
     }

@@ -116,7 +116,7 @@ impl SqlConnection for MemoryConnection {
 
 fn run(connection: &Connection, statement: &str, parameters: Vec<SqlValue>) -> rusqlite::Result<SqlRows> {
     let mut statement = connection.prepare_cached(statement)?;
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let parameters = parameters.into_iter().map(|value| match value {
         SqlValue::Integer(integer) => Value::Integer(integer),
         SqlValue::Real(real) => Value::Real(real),

@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::Request;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 use wasmtime_wasi_http::Error;
@@ -14,8 +15,21 @@ use wasmtime_wasi_http::Error;
 use crate::limits;
 use crate::ports::Body;
 
+/// The request with its body bounded. A small one is read now: most are there already, and a component that finds its
+/// whole body waits for nothing. `Err`: it ended early, or the client paused too long.
+pub(super) async fn read(request: Request<Incoming>, length: Option<u64>) -> Result<Request<Body>, ()> {
+    let (parts, incoming) = request.into_parts();
+    let body = bounded(incoming);
+    if length.is_none_or(|length| length > limits::READ_AHEAD_BYTES_MAX) {
+        return Ok(Request::from_parts(parts, body));
+    }
+    let whole = body.collect().await.map_err(drop)?.to_bytes();
+    let body = Full::new(whole).map_err(|never| match never {}).boxed_unsync();
+    Ok(Request::from_parts(parts, body))
+}
+
 /// `incoming` within [`limits::REQUEST_BODY_BYTES_MAX`] and [`limits::REQUEST_BODY_PAUSE_TIMEOUT`].
-pub(super) fn bounded(incoming: Incoming) -> Body {
+fn bounded(incoming: Incoming) -> Body {
     Bounded {
         incoming,
         left: limits::REQUEST_BODY_BYTES_MAX,
