@@ -105,7 +105,8 @@ fn another_method_is_refused_and_the_right_ones_are_named() -> anyhow::Result<()
                     .await;
                 let mut allowed: Vec<&str> = refused.header("allow").split(", ").collect();
                 let mut expected = methods.to_vec();
-                (allowed.sort_unstable(), expected.sort_unstable());
+                allowed.sort_unstable();
+                expected.sort_unstable();
                 assert_eq!(allowed, expected, "{method} {path}");
             }
         }

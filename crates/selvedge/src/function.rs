@@ -18,7 +18,7 @@ type Handler = Box<dyn Fn(Host, Request) -> LocalFuture<Result<Response, Problem
 /// What an event of a subscription does: it takes the events that weren't done yet and says what became of each.
 pub type Effect = Box<dyn Fn(Host, Vec<Event>) -> LocalFuture<Result<Vec<Outcome>, Error>>>;
 
-/// One component of the application. [`crate::export!`] makes it one.
+/// One component of the application. `selvedge::export!` makes it one.
 ///
 /// ```
 /// use selvedge::http::{Problem, Request, Response};

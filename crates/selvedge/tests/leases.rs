@@ -1,0 +1,141 @@
+//! Any number of relays may run, be stalled, and die: every event takes effect once.
+
+mod support;
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use selvedge::http::{Answer, StatusCode};
+use selvedge::{Outcome, limits, relay};
+use support::listening::{TWO, answer, append, deliveries, drain, heard, listener, world};
+
+#[test]
+fn a_lease_is_renewed_while_its_delivery_is_under_way() {
+    let (world, relay) = world();
+    let other = world.relay(TWO);
+    world.calls_of("tasks", |_, _| Box::pin(futures::future::pending()));
+    append(&world, ["1"], "todos.task.created");
+    let start_ms = world.now_ms();
+    relay.ring(&world.host());
+    for second in 1..=9 {
+        world.run_until_ms(start_ms + second * 1_000);
+        other.ring(&world.host());
+    }
+    world.run_until_ms(start_ms + 10_500);
+    let sent = world
+        .calls
+        .borrow()
+        .iter()
+        .filter(|call| call.url.ends_with("/deliver/tasks"))
+        .count();
+    assert_eq!(sent, 1, "nobody else takes it up");
+    assert_eq!(world.rows("SELECT attempt FROM exceptions"), ["1"]);
+}
+
+#[test]
+fn what_a_dead_relay_left_behind_is_taken_up_when_its_lease_ends() {
+    let (world, relay) = world();
+    append(&world, ["1"], "todos.task.created");
+    world.broken_statements.borrow_mut().push("WHERE position >");
+    drain(&world, &relay);
+    world.broken_statements.borrow_mut().clear();
+    world.set_now_ms(world.now_ms() + limits::LEASE_MS - 1);
+    drain(&world, &relay);
+    assert_eq!(heard(&world, "tasks"), 0, "it is still leased");
+    world.set_now_ms(world.now_ms() + 1);
+    drain(&world, &relay);
+    assert_eq!(heard(&world, "tasks"), 1);
+}
+
+#[test]
+fn two_relays_at_once_bring_everything_once() {
+    let (world, first) = world();
+    let second = world.relay(TWO);
+    append(&world, 0..50, "todos.task.created");
+    first.ring(&world.host());
+    second.ring(&world.host());
+    world.run_until_ms(world.now_ms() + 5_000);
+    assert_eq!((heard(&world, "all"), heard(&world, "tasks")), (50, 50));
+    assert_eq!(deliveries(&world), 2);
+}
+
+#[test]
+fn a_relay_that_was_stalled_past_its_lease_changes_nothing() {
+    let (world, stalled) = world();
+    let other = world.relay(TWO);
+    let late = Rc::new(Cell::new(true));
+    let is_late = late.clone();
+    let tasks = Rc::new(listener("tasks", |_| Outcome::Success));
+    world.calls_of("tasks", move |host, call| {
+        let (tasks, stalls) = (tasks.clone(), is_late.replace(false));
+        Box::pin(async move {
+            if stalls {
+                host.wait(9_000).await;
+                return Ok(Answer {
+                    status: StatusCode::INTERNAL_SERVER_ERROR,
+                    body: Vec::new(),
+                });
+            }
+            answer(&tasks, &host, &call).await
+        })
+    });
+    append(&world, ["1"], "todos.task.created");
+    stalled.ring(&world.host());
+    world.run_until_ms(world.now_ms() + 1_000);
+    // Its lease ends while it waits: the clock jumps, and the other relay takes over.
+    world.set_now_ms(world.now_ms() + 15_000);
+    other.ring(&world.host());
+    world.run_until_ms(world.now_ms() + 1);
+    assert_eq!(heard(&world, "tasks"), 1);
+    assert_eq!(
+        world.rows("SELECT cursor FROM subscriptions WHERE name = 'tasks'"),
+        ["1"]
+    );
+
+    world.run_until_ms(world.now_ms() + 20_000);
+    assert_eq!(heard(&world, "tasks"), 1);
+    assert!(
+        world.rows("SELECT * FROM exceptions").is_empty(),
+        "the stalled one was fenced"
+    );
+}
+
+#[test]
+fn what_was_delivered_but_not_settled_takes_effect_once() {
+    let (world, relay) = world();
+    append(&world, ["1"], "todos.task.created");
+    world.broken_statements.borrow_mut().push("SET cursor");
+    drain(&world, &relay);
+    assert_eq!(heard(&world, "tasks"), 1);
+    assert_eq!(
+        world.rows("SELECT awake_until_ms FROM relay"),
+        ["0"],
+        "a relay that failed isn't awake"
+    );
+    world.broken_statements.borrow_mut().clear();
+    world.set_now_ms(world.now_ms() + limits::LEASE_MS);
+    drain(&world, &relay);
+    assert_eq!(heard(&world, "tasks"), 1, "the done marker knew it");
+    assert_eq!(world.rows("SELECT cursor FROM subscriptions"), ["1", "1"]);
+}
+
+#[test]
+fn a_clock_that_was_set_back_keeps_nothing_from_being_done() {
+    let (world, relay) = world();
+    append(&world, ["1"], "todos.task.created");
+    let future_ms = world.now_ms() + 86_400_000;
+    drain(&world, &relay);
+    world
+        .execute(
+            "UPDATE relay SET awake_until_ms = ?, token = 'gone'",
+            vec![future_ms.into()],
+        )
+        .expect("a mark");
+    world
+        .execute("UPDATE subscriptions SET leased_until_ms = ?", vec![future_ms.into()])
+        .expect("leases");
+    append(&world, ["2"], "todos.task.created");
+    assert!(relay::is_due(&world.host()).expect("readable"));
+    drain(&world, &relay);
+    assert_eq!((heard(&world, "all"), heard(&world, "tasks")), (2, 2));
+}
