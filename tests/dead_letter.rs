@@ -6,7 +6,9 @@ use rusqlite::types::Value as Stored;
 use selvedge_testkit::World;
 use selvedge_testkit::simulation::{Fault, When};
 
-use crate::harness::{counted, create, deliveries_ms, lose_bells, notifications, simulate, todo, until_kept};
+use crate::harness::{
+    counted, create, deliveries_ms, lose_bells, notifications, simulate, todo, until_effects, until_kept,
+};
 use crate::retry::assert_policy;
 
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -208,6 +210,32 @@ fn dead_letters_are_seen_in_the_health_report() -> anyhow::Result<()> {
             (Some(2), Some(0)),
             "{report}"
         );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_row_whose_json_is_broken_stops_nobody() -> anyhow::Result<()> {
+    simulate(async |world| {
+        create(&world, "before", "u1").await;
+        until_effects(&world, "u1", Duration::from_secs(1)).await?;
+        world.sql.change(
+            "INSERT INTO journal SELECT 2, 'broken', source, 'todos.task.changed', 'b', 'todos/b', 1, time_ms, datacontenttype, NULL, NULL, '{'
+             FROM journal WHERE position = 1",
+        )?;
+        let id = create(&world, "after", "u2").await;
+        let told = async || {
+            world
+                .sql
+                .number(&format!("SELECT count(*) FROM notifications WHERE todo_id = '{id}'"))
+                == 1
+        };
+        world
+            .until("what comes after it is told", Duration::from_secs(1), told)
+            .await?;
+        let dead =
+            "SELECT count(*) FROM exceptions WHERE state = 'dead' AND subscription = 'notifications' AND position = 2";
+        assert_eq!(world.sql.number(dead), 1);
         Ok(())
     })
 }

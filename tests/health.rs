@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use selvedge_engine::config::TriggerType;
 use selvedge_testkit::World;
 use selvedge_testkit::simulation::{Fault, When};
 use serde_json::{Value, json};
 
-use crate::harness::{create, outstanding, root, simulate, until_effects};
+use crate::harness::{create, outstanding, program, simulate, until_effects};
 
 /// What `/health` says of a subscription, without its name.
 async fn lag(world: &World, subscription: &str) -> Value {
@@ -263,20 +264,16 @@ fn the_admin_token_is_never_told() -> anyhow::Result<()> {
 }
 
 #[test]
-fn every_function_with_a_public_route_is_asked() -> anyhow::Result<()> {
-    // A function that is added to spin.toml and forgotten in FUNCTIONS would never be missed.
-    let manifest = selvedge_engine::config::Manifest::read(&root().join("spin.toml"))?;
-    let mut asked: Vec<&str> = manifest.components["health"].environment["FUNCTIONS"]
-        .split(',')
-        .collect();
-    asked.push("health");
-    asked.sort_unstable();
-    let http = |id: &&str| {
-        manifest
-            .trigger_types_of(id)
-            .contains(&selvedge_engine::config::TriggerType::Http)
-    };
-    let expected: Vec<&str> = manifest.components.keys().map(String::as_str).filter(http).collect();
-    assert_eq!(asked, expected);
-    Ok(())
+fn every_function_that_answers_requests_is_asked() -> anyhow::Result<()> {
+    simulate(async |world| {
+        // A function that is added to spin.toml and that health doesn't know of would never be missed.
+        let report = world.get("/health").await.json();
+        let asked = report["functions"].as_object().expect("the report names functions");
+        let manifest = program().manifest();
+        for id in manifest.components.keys().filter(|id| *id != "health") {
+            let answers = manifest.trigger_types_of(id).contains(&TriggerType::Http);
+            assert_eq!(asked.contains_key(id), answers, "{id} in {report}");
+        }
+        Ok(())
+    })
 }

@@ -7,7 +7,7 @@ use selvedge_testkit::checkers::at_rest;
 use selvedge_testkit::simulation::{Fault, When};
 
 use crate::application::promise;
-use crate::harness::{create, deliveries_ms, lose_bells, simulate, todo, until_kept};
+use crate::harness::{create, deliveries_ms, lose_bells, simulate, todo, until_effects, until_kept};
 
 const BELL: &str = "/_selvedge/bell";
 
@@ -198,4 +198,50 @@ fn an_event_of_a_node_that_is_lost_is_delivered_by_the_next() -> anyhow::Result<
         })?;
     }
     Ok(())
+}
+
+#[test]
+fn a_new_subscription_hears_what_was_before_it_without_any_event() -> anyhow::Result<()> {
+    simulate(async |world| {
+        create(&world, "before", "u1").await;
+        until_effects(&world, "u1", Duration::from_secs(1)).await?;
+        // As if the subscription had just been added to the file.
+        world.sql.change("DELETE FROM subscriptions WHERE name = 'analytics'")?;
+        let _cron = world.start_cron();
+        let registered = async || world.sql.number("SELECT count(*) FROM subscriptions WHERE cursor = 1") == 2;
+        world
+            .until("the cron has the relay take it up", Duration::from_secs(3), registered)
+            .await
+    })
+}
+
+#[test]
+fn a_subscription_that_left_the_file_keeps_nobody_awake() -> anyhow::Result<()> {
+    simulate(async |world| {
+        create(&world, "any", "u1").await;
+        until_effects(&world, "u1", Duration::from_secs(1)).await?;
+        world
+            .sql
+            .change("INSERT INTO subscriptions SELECT 'gone', 0, NULL, 0, 0")?;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let _cron = world.start_cron();
+        let before = relay_calls(&world);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(
+            relay_calls(&world),
+            before,
+            "the cron rang a relay that has nothing to do"
+        );
+        Ok(())
+    })
+}
+
+fn relay_calls(world: &World) -> usize {
+    world
+        .node()
+        .faults
+        .calls()
+        .iter()
+        .filter(|call| call.component == "relay")
+        .count()
 }

@@ -246,7 +246,7 @@ fn a_poison_event_takes_no_other_with_it() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_clock_that_is_set_back_only_delays() -> anyhow::Result<()> {
+fn a_clock_that_is_set_back_delays_nothing() -> anyhow::Result<()> {
     simulate(async |world| {
         let _cron = world.start_cron();
         let faults = &world.node().faults;
@@ -275,7 +275,7 @@ fn a_clock_that_is_set_back_only_delays() -> anyhow::Result<()> {
         world
             .until("the other todo is told", Duration::from_secs(3), told)
             .await?;
-        until_kept(&world, 2, Duration::from_secs(610)).await
+        until_kept(&world, 2, Duration::from_secs(5)).await
     })
 }
 

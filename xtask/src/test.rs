@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use crate::process::{self, say};
 use crate::{components, workspace};
 
-/// The package of the end-to-end tests, and its one test binary.
-const BEHAVIOURS: [&str; 4] = ["--package", "selvedge-tests", "--test", "behaviours"];
+/// What the end-to-end tests are and what they start: the packages of the tests and of the engine.
+const END_TO_END: [&str; 4] = ["--package", "selvedge-tests", "--package", "selvedge-engine"];
 
 /// Build the functions and run the tests: unit, documentation and end to end.
 #[derive(clap::Args)]
@@ -33,8 +33,10 @@ impl Test {
         let mut totals = Totals::default();
         match &self.only {
             Some(name) => {
-                totals.add(&mut cargo_test(&BEHAVIOURS, Some(name), &self.arguments))?;
-                if totals.passed + totals.failed == 0 {
+                build_engine(&END_TO_END)?;
+                let behaviours = [&END_TO_END[..], &["--test", "behaviours"]].concat();
+                totals.add(&mut cargo_test(&behaviours, Some(name), &self.arguments))?;
+                if totals.passed + totals.failed + totals.unfinished == 0 {
                     bail!("no end-to-end test has {name:?} in its name; `cargo xtask test -- --list` lists them all");
                 }
             }
@@ -50,8 +52,11 @@ impl Test {
         say(format_args!(
             "{passed} tests passed, {failed} failed, {ignored} ignored, in {seconds} s"
         ));
-        if failed > 0 || unfinished > 0 {
+        if failed > 0 {
             bail!("{failed} tests failed; they are named above");
+        }
+        if unfinished > 0 {
+            bail!("cargo test did not get to its end; the reason is above");
         }
         Ok(())
     }
@@ -60,7 +65,7 @@ impl Test {
         let functions = components::functions()?;
         // The functions' handlers are exported under names that only a component can have, so that for the host only
         // their unit tests can be linked.
-        let mut host = vec!["--workspace", "--no-fail-fast", "--features", "xtask/bench"];
+        let mut host = vec!["--workspace", "--features", "xtask/bench"];
         let mut guest = vec!["--lib", "--no-fail-fast"];
         for function in &functions {
             host.extend(["--exclude", function]);
@@ -68,9 +73,23 @@ impl Test {
         }
         say("unit tests of the functions");
         totals.add(&mut cargo_test(&guest, None, &self.arguments))?;
+        build_engine(&host)?;
         say("unit, documentation and end-to-end tests");
+        host.push("--no-fail-fast");
         totals.add(&mut cargo_test(&host, None, &self.arguments))
     }
+}
+
+/// Some end-to-end tests start the engine's binary, which `cargo test` doesn't build by itself. The tests are built along
+/// with it, so that cargo chooses the same features for both and compiles wasmtime once.
+fn build_engine(packages: &[&str]) -> Result<()> {
+    say("the engine and the tests");
+    process::run(
+        workspace::cargo()
+            .arg("build")
+            .args(packages)
+            .args(["--bins", "--tests"]),
+    )
 }
 
 fn cargo_test(what: &[&str], filter: Option<&str>, arguments: &[OsString]) -> Command {

@@ -12,7 +12,7 @@ pub enum Error {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// `subscriptions.toml` can't be used.
-    #[error("{}: {message}", path.display())]
+    #[error("{message} (the file is {})", path.display())]
     Subscriptions {
         /// The file.
         path: PathBuf,

@@ -83,7 +83,7 @@ fn check_subscriptions(path: &Path, manifest: &Manifest) -> Result<(), Error> {
             let known: Vec<&str> = manifest.components.keys().map(String::as_str).collect();
             let known = known.join(", ");
             let message = format!(
-                "line {line}: the target function:{component} names no component of {}; use one of {known}",
+                "subscriptions.toml, line {line}: the target function:{component} names no component of {}; use one of {known}",
                 manifest.file.display()
             );
             Err(wrong(message))

@@ -49,12 +49,13 @@ impl Relay {
     }
 }
 
-/// Whether a relay that isn't awake would find anything to do: missed bells, due retries, leases that ended.
+/// Whether a relay that isn't awake would find anything to do for these subscriptions: missed bells, due retries, leases
+/// that ended, a subscription that is new.
 ///
 /// # Errors
 /// What the database fails with.
-pub fn is_due(host: &Host) -> Result<bool, Error> {
-    outbox::is_due(host, host.now_ms())
+pub fn is_due(host: &Host, subscriptions: &Subscriptions) -> Result<bool, Error> {
+    outbox::is_due(host, subscriptions, host.now_ms())
 }
 
 /// Stands for a drain that will look again before it ends. Dropped whichever way the drain ends, so that a cancelled one

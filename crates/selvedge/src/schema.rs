@@ -87,6 +87,7 @@ pub const KERNEL: Tables = Tables {
             PRIMARY KEY (subscription, position)
         )",
         "CREATE INDEX IF NOT EXISTS exceptions_due ON exceptions (state, due_at_ms)",
+        "CREATE INDEX IF NOT EXISTS exceptions_failed ON exceptions (state, last_at_ms)",
         "CREATE INDEX IF NOT EXISTS exceptions_leased ON exceptions (lease_token)",
     ]],
 };

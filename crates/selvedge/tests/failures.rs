@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use selvedge::http::{Answer, StatusCode};
 use selvedge::{Error, Event, Function, Host, Outcome, dead_letter, relay};
-use support::listening::{answer, append, deliveries, drain, heard, listener, world};
+use support::listening::{answer, append, deliveries, drain, heard, listener, subscriptions, world};
 
 #[test]
 fn what_fails_is_tried_again_with_backoff_and_then_a_dead_letter() {
@@ -35,7 +35,7 @@ fn what_fails_is_tried_again_with_backoff_and_then_a_dead_letter() {
     drain(&world, &relay);
     assert_eq!(attempts.get(), 1, "not due yet");
     world.set_now_ms(start_ms + 1_000);
-    assert!(relay::is_due(&world.host()).expect("readable"));
+    assert!(relay::is_due(&world.host(), &subscriptions()).expect("readable"));
     drain(&world, &relay);
     assert_eq!(world.rows(due), [format!("retry|2|{}|attempt 2", start_ms + 3_000)]);
     world.set_now_ms(start_ms + 3_000);
@@ -51,7 +51,7 @@ fn what_fails_is_tried_again_with_backoff_and_then_a_dead_letter() {
     );
     assert_eq!((letter.first_at_ms, letter.last_at_ms), (start_ms, start_ms + 3_000));
     assert!(
-        !relay::is_due(&world.host()).expect("readable"),
+        !relay::is_due(&world.host(), &subscriptions()).expect("readable"),
         "a dead letter isn't due"
     );
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use selvedge::http::{Answer, StatusCode};
 use selvedge::{Outcome, limits, relay};
-use support::listening::{TWO, answer, append, deliveries, drain, heard, listener, world};
+use support::listening::{TWO, answer, append, deliveries, drain, heard, listener, subscriptions, world};
 
 #[test]
 fn a_lease_is_renewed_while_its_delivery_is_under_way() {
@@ -135,7 +135,7 @@ fn a_clock_that_was_set_back_keeps_nothing_from_being_done() {
         .execute("UPDATE subscriptions SET leased_until_ms = ?", vec![future_ms.into()])
         .expect("leases");
     append(&world, ["2"], "todos.task.created");
-    assert!(relay::is_due(&world.host()).expect("readable"));
+    assert!(relay::is_due(&world.host(), &subscriptions()).expect("readable"));
     drain(&world, &relay);
     assert_eq!((heard(&world, "all"), heard(&world, "tasks")), (2, 2));
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use selvedge::http::{Answer, StatusCode};
 use selvedge::{Event, Outcome, journal, limits, relay};
-use support::listening::{append, deliveries, drain, heard, listener, world};
+use support::listening::{append, deliveries, drain, heard, listener, subscriptions, world};
 
 #[test]
 fn everyone_hears_what_they_subscribed_to_and_nothing_else() {
@@ -109,7 +109,7 @@ fn done_markers_go_when_they_cannot_be_needed_any_more() {
 #[test]
 fn nothing_is_due_until_something_is() {
     let (world, relay) = world();
-    let is_due = || relay::is_due(&world.host()).expect("readable");
+    let is_due = || relay::is_due(&world.host(), &subscriptions()).expect("readable");
     assert!(!is_due(), "an empty journal");
     append(&world, ["1"], "todos.task.created");
     assert!(is_due(), "an event whose bell was lost, before any relay ever ran");

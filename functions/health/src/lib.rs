@@ -3,7 +3,7 @@
 //! `/health/live` says that it runs, `/health/ready` that it can take requests, `/health` says everything. Reasons go to
 //! the log: whoever may ask this isn't an operator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use selvedge::http::{Problem, Request, Response, StatusCode};
@@ -100,10 +100,18 @@ async fn report(host: Host, _request: Request) -> Result<Response, Problem> {
     Ok(Response::json(code, &body))
 }
 
-/// Every function that FUNCTIONS in spin.toml names.
+/// Every function that hears a subscription, and those that FUNCTIONS in spin.toml names besides.
 async fn functions(host: &Host) -> Parts {
-    let names = std::env::var("FUNCTIONS").unwrap_or_default();
-    let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let listed = std::env::var("FUNCTIONS").unwrap_or_default();
+    let listed = listed.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let subscriptions = Subscriptions::from_file()
+        .inspect_err(|error| eprintln!("error: the subscriptions can't be read: {error}"))
+        .ok();
+    let hearing = subscriptions
+        .iter()
+        .flat_map(Subscriptions::components)
+        .map(|(component, _)| component);
+    let names: BTreeSet<&str> = listed.chain(hearing).collect();
     let check = |name: &str| {
         let (host, name) = (host.clone(), name.to_owned());
         async move {
@@ -111,7 +119,7 @@ async fn functions(host: &Host) -> Parts {
             (name, status)
         }
     };
-    join_all(names.map(check)).await.into_iter().collect()
+    join_all(names.into_iter().map(check)).await.into_iter().collect()
 }
 
 fn stores(host: &Host) -> Parts {

@@ -5,6 +5,7 @@
 
 use anyhow::Context;
 use selvedge::http::Call;
+use selvedge::subscription::Subscriptions;
 use selvedge::{Host, limits, relay};
 
 mod bindings {
@@ -30,7 +31,8 @@ impl bindings::Guest for Component {
 bindings::export!(Component with_types_in bindings);
 
 async fn wake_if_due(host: &Host) -> anyhow::Result<()> {
-    if !relay::is_due(host).context("looking into the outbox")? {
+    let subscriptions = Subscriptions::from_file()?;
+    if !relay::is_due(host, &subscriptions).context("looking into the outbox")? {
         return Ok(());
     }
     let app_url = host

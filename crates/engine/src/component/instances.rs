@@ -129,7 +129,14 @@ impl WorkerState for Limits {
     }
 
     fn drop(&self, store: Store<InstanceState>, result: wasmtime::Result<()>) {
-        if let Err(error) = result {
+        // An instance that is dropped at work, because the engine stops, ends with an error as one that panicked does.
+        let stopped = result
+            .as_ref()
+            .is_err_and(|error| error.to_string() == "worker panicked")
+            && !std::thread::panicking();
+        if let Err(error) = result
+            && !stopped
+        {
             let text = format!("the instance ended: {error:?}\n");
             self.component
                 .ports

@@ -11,6 +11,15 @@ use crate::lease::{FREE, free_parameters, until_ms};
 use crate::subscription::{Subscription, Subscriptions};
 use crate::{Error, limits};
 
+/// The SQL condition that a retry is due at the time of its two parameters, [`due_parameters`]. One that failed later
+/// than now failed before the clock was set back, and doesn't wait for that time to come round again.
+const DUE: &str = "(due_at_ms <= ? OR last_at_ms > ?)";
+
+/// The parameters of [`DUE`].
+fn due_parameters(now_ms: i64) -> [Value; 2] {
+    [now_ms.into(), now_ms.into()]
+}
+
 /// Makes sure that every subscription has its row. A new one begins before the journal's first event.
 pub(super) fn register(host: &Host, subscriptions: &Subscriptions) -> Result<(), Error> {
     let rows = vec!["(?, 0, NULL, 0, 0)"; subscriptions.iter().len()].join(", ");
@@ -27,13 +36,13 @@ pub(super) fn look(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> R
     let statement = format!(
         "SELECT (SELECT MAX(position) FROM journal),
                 CASE WHEN EXISTS (SELECT 1 FROM exceptions
-                         WHERE state = 'retry' AND due_at_ms <= ? AND {FREE} AND subscription IN {names})
+                         WHERE state = 'retry' AND {DUE} AND {FREE} AND subscription IN {names})
                      THEN 1 ELSE 0 END,
                 (SELECT collected_at_ms FROM relay WHERE id = 1),
                 name, cursor, leased_until_ms
          FROM subscriptions"
     );
-    let mut parameters = vec![now_ms.into()];
+    let mut parameters = due_parameters(now_ms).to_vec();
     parameters.extend(free_parameters(now_ms));
     parameters.extend(names_of(subscriptions));
     let mut view = View::default();
@@ -51,18 +60,29 @@ pub(super) fn look(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> R
     Ok(view)
 }
 
-/// Whether a relay that isn't awake would find work. One statement, for those who only ring.
-pub(super) fn is_due(host: &Host, now_ms: i64) -> Result<bool, Error> {
+/// Whether a relay that isn't awake would find work for these subscriptions. One statement, for those who only ring.
+pub(super) fn is_due(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> Result<bool, Error> {
+    if subscriptions.iter().len() == 0 {
+        return Ok(false);
+    }
+    let names = placeholders(1, subscriptions.iter().len());
     let statement = format!(
         "SELECT 1 FROM relay WHERE id = 1 AND (awake_until_ms <= ? OR awake_until_ms > ?) AND (
-             EXISTS (SELECT 1 FROM subscriptions WHERE cursor < (SELECT MAX(position) FROM journal) AND {FREE})
-             OR EXISTS (SELECT 1 FROM exceptions WHERE state = 'retry' AND due_at_ms <= ? AND {FREE})
-             OR (EXISTS (SELECT 1 FROM journal) AND NOT EXISTS (SELECT 1 FROM subscriptions)))"
+             EXISTS (SELECT 1 FROM subscriptions
+                 WHERE name IN {names} AND cursor < (SELECT MAX(position) FROM journal) AND {FREE})
+             OR EXISTS (SELECT 1 FROM exceptions
+                 WHERE state = 'retry' AND {DUE} AND {FREE} AND subscription IN {names})
+             OR (EXISTS (SELECT 1 FROM journal)
+                 AND (SELECT COUNT(*) FROM subscriptions WHERE name IN {names}) < ?))"
     );
     let mut parameters = vec![now_ms.into(), (now_ms + limits::AWAKE_MS).into()];
+    parameters.extend(names_of(subscriptions));
     parameters.extend(free_parameters(now_ms));
-    parameters.push(now_ms.into());
+    parameters.extend(due_parameters(now_ms));
     parameters.extend(free_parameters(now_ms));
+    parameters.extend(names_of(subscriptions));
+    parameters.extend(names_of(subscriptions));
+    parameters.push(i64::try_from(subscriptions.iter().len()).unwrap_or(i64::MAX).into());
     Ok(!host.execute(&statement, parameters)?.is_empty())
 }
 
@@ -98,13 +118,13 @@ pub(super) fn claim_retries(
     let claim = format!(
         "WITH chosen (subscription, position) AS (
              SELECT subscription, position FROM exceptions
-             WHERE state = 'retry' AND due_at_ms <= ? AND {FREE} AND subscription IN {names}
+             WHERE state = 'retry' AND {DUE} AND {FREE} AND subscription IN {names}
              ORDER BY due_at_ms LIMIT ?)
          UPDATE exceptions SET lease_token = ?, leased_until_ms = ? FROM chosen
          WHERE exceptions.subscription = chosen.subscription AND exceptions.position = chosen.position
              AND state = 'retry' AND {FREE}"
     );
-    let mut parameters = vec![now_ms.into()];
+    let mut parameters = due_parameters(now_ms).to_vec();
     parameters.extend(free_parameters(now_ms));
     parameters.extend(names_of(subscriptions));
     parameters.push(limits::RETRIES_PER_PASS_MAX.into());

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use selvedge::http::{Answer, Call, Request};
 use selvedge::schema::Tables;
+use selvedge::subscription::Subscriptions;
 use selvedge::{Error, Event, Function, Host, Outcome, Relay, journal};
 
 use super::World;
@@ -98,4 +99,9 @@ pub async fn answer(function: &Function, host: &Host, call: &Call) -> Result<Ans
         status: response.status,
         body: response.body,
     })
+}
+
+/// The subscriptions of [`TWO`].
+pub fn subscriptions() -> Subscriptions {
+    Subscriptions::parse(TWO).expect("valid")
 }
