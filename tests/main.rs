@@ -3,6 +3,7 @@
 mod application;
 mod harness;
 
+mod allowed_hosts;
 mod bad_input;
 mod chaos;
 mod crash_sweep;

@@ -23,7 +23,7 @@ const PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 const LIBC_SUITE: &str = "trixie";
 
 /// Part of the cache key: raise it when the recipe changes, and everyone's is made anew.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// Finds the system root in the cache, or makes it there. Runs at the same time wait for each other; an interrupted run
 /// leaves only a folder that the next one removes.
@@ -237,9 +237,11 @@ fn build_std(work: &Path, destination: &Path) -> Result<()> {
     cargo.current_dir(work).env("RUSTC", RUSTC);
     // Building std is an unstable feature that the packaged compiler's sources were made for.
     cargo.env("RUSTC_BOOTSTRAP", "1");
-    // Without bitcode in the libraries, the functions' own link-time optimisation can't read them.
+    // Machine code and bitcode: without the second the functions' own link-time optimisation can't read the libraries,
+    // without the first the linker optimises by itself and brings in their WIT descriptions twice. One unit for each
+    // library, as Rust's own are built.
     cargo
-        .env("CARGO_PROFILE_RELEASE_LTO", "thin")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
         .env("CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS", "-Cembed-bitcode=yes");
     cargo.args([
         "build",

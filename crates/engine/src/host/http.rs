@@ -1,14 +1,15 @@
 //! `wasi:http@0.3.0`, outbound: service chaining, and the network.
 
 use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use http::uri::Scheme;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::call::TrapSignal;
-use crate::component::Definition;
-use crate::config::service_chaining_target;
+use crate::component::{Component, Definition};
+use crate::config::{RouteMatch, remove_spin_headers, service_chaining_target};
 use crate::ports::OutboundRequest;
 
 type Sent = (
@@ -78,6 +79,7 @@ impl Definition {
         if let Some(target) = request.uri().host().and_then(service_chaining_target) {
             let application = self.application.upgrade().ok_or(Error::DestinationUnavailable)?;
             let target = application.component(target).ok_or(Error::DestinationNotFound)?.clone();
+            let request = chained(request, &target);
             return application
                 .call(&target, request)
                 .await
@@ -92,4 +94,18 @@ impl Definition {
         };
         self.ports.network.send(request).await
     }
+}
+
+/// A request by service chaining as its target gets it: with the headers that only the host may set.
+fn chained(mut request: http::Request<WasiBody>, target: &Component) -> http::Request<WasiBody> {
+    const NO_CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+    let uri = request.uri();
+    let host = uri.authority().map_or("", |authority| authority.as_str());
+    let path_and_query = uri.path_and_query().map_or("/", |path| path.as_str());
+    let route = RouteMatch::chained(target.id(), uri.path());
+    let set = route.spin_headers("http", host, path_and_query, NO_CLIENT);
+    let headers = request.headers_mut();
+    remove_spin_headers(headers);
+    headers.extend(set);
+    request
 }
