@@ -18,8 +18,8 @@ use crate::checkers::{self, Violation};
 use crate::simulation::clock::START_NS;
 use crate::simulation::{Fault, Faults, Simulation, When, World};
 
-/// How long, in virtual time, the system may take to come to rest after the faults stopped: a retry that was due before
-/// the clock was set back by an hour waits for that hour.
+/// How long, in virtual time, the system may take to come to rest after the faults stopped: longer than any clock step,
+/// so that a promise that only waits for the clock isn't taken for a broken one.
 const REST_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// How much of everything there is in a run. What a seed decides is decided within these bounds, so that a failing seed
