@@ -277,6 +277,17 @@ fn a_database_of_a_newer_schema() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_database_of_a_preview() -> anyhow::Result<()> {
+    let attempt = Attempt::new()?;
+    std::fs::create_dir(attempt.path("state"))?;
+    Connection::open(attempt.path("state/sqlite_db.db"))?.execute_batch(
+        "CREATE TABLE schema_version (name TEXT PRIMARY KEY, version INTEGER NOT NULL);
+         INSERT INTO schema_version VALUES ('selvedge', 1);",
+    )?;
+    attempt.refused(&["sqlite_db.db", "preview", "--state-dir"])
+}
+
+#[test]
 fn a_database_that_is_none() -> anyhow::Result<()> {
     let attempt = Attempt::new()?;
     std::fs::create_dir(attempt.path("state"))?;

@@ -65,6 +65,16 @@ pub enum Error {
         /// The newest version that is known here.
         known: i64,
     },
+    /// A database was written by a preview of the kernel.
+    #[error(
+        "{}: it was written by a preview of 0.1.0, whose tables aren't taken over; \
+         start with another state folder with --state-dir",
+        path.display()
+    )]
+    PreviewSchema {
+        /// The database's file.
+        path: PathBuf,
+    },
     /// A store can't be opened.
     #[error("{message}; check its path or URL in the runtime configuration, and --state-dir")]
     Store {

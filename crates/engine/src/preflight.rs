@@ -129,6 +129,7 @@ fn check_schema(path: &Path) -> Result<(), Error> {
             found,
             known: schema::VERSION,
         }),
+        Some(schema::PREVIEW) => Err(Error::PreviewSchema { path: path.to_owned() }),
         _ => Ok(()),
     }
 }

@@ -4,6 +4,7 @@
 //! leads to, [`Entity::evolve`] what an event changes.
 
 use http::StatusCode;
+use selvedge_events::extension::{CAUSATION_ID, CORRELATION_ID, DELIVER_AT};
 use selvedge_events::{Data, Event, Timestamp};
 use serde::Serialize;
 
@@ -48,6 +49,8 @@ pub struct NewEvent {
     pub event_type: &'static str,
     /// Its data.
     pub data: Data,
+    /// When it is to be delivered, if not at once: see [`DELIVER_AT`].
+    pub deliver_at: Option<Timestamp>,
 }
 
 impl NewEvent {
@@ -59,6 +62,15 @@ impl NewEvent {
         Self {
             event_type,
             data: Data::json(data).expect("an event's data is a struct of plain fields"),
+            deliver_at: None,
+        }
+    }
+
+    /// The same event, to be delivered no sooner than this.
+    pub fn deliver_at(self, time: Timestamp) -> Self {
+        Self {
+            deliver_at: Some(time),
+            ..self
         }
     }
 }
@@ -79,8 +91,31 @@ pub struct Context<'a> {
     pub expected_version: Option<i64>,
     /// The caller's idempotency key.
     pub key: Option<&'a Key>,
-    /// The caller's `traceparent`.
+    /// The event that is answered by this command, when it isn't a caller's. The same event leads to the same command
+    /// once, however often it is delivered, and what it leads to carries its correlation, and its id as causation.
+    pub cause: Option<&'a Event>,
+    /// The caller's `traceparent`; where there is none, the cause's.
     pub trace: Option<&'a str>,
+}
+
+impl<'a> Context<'a> {
+    /// What comes with a command that answers an event.
+    pub fn caused_by(cause: &'a Event) -> Self {
+        Self {
+            cause: Some(cause),
+            trace: cause.traceparent(),
+            ..Self::default()
+        }
+    }
+
+    /// The id of the command's `index`-th event on a stream, where the same command may come twice.
+    fn event_id(&self, stream: &str, index: u32) -> Option<String> {
+        match (self.key, self.cause) {
+            (Some(key), _) => Some(key.event_id(index)),
+            (None, Some(cause)) => Some(selvedge_events::derived_id(&cause.source, &cause.id, stream, index)),
+            (None, None) => None,
+        }
+    }
 }
 
 /// Why a command changed nothing.
@@ -137,10 +172,8 @@ pub fn create<E: Entity>(
     };
     match attempt(host, id, new, command, context) {
         Err(Rejection::Failed(error @ (Error::VersionConflict { .. } | Error::DuplicateEvent { .. }))) => {
-            let Some(key) = context.key else {
-                return Err(error.into());
-            };
-            first_answer(&journal::read_stream(host, &E::stream(id))?, key)?.ok_or(Rejection::Failed(error))
+            first_answer(&journal::read_stream(host, &E::stream(id))?, &E::stream(id), context)?
+                .ok_or(Rejection::Failed(error))
         }
         outcome => outcome,
     }
@@ -159,9 +192,7 @@ pub fn change<E: Entity>(
 ) -> Result<Versioned<E>, Rejection<E::Refusal>> {
     for tries_left in (0..limits::DECIDE_ATTEMPTS_MAX).rev() {
         let records = journal::read_stream(host, &E::stream(id))?;
-        if let Some(key) = context.key
-            && let Some(first) = first_answer(&records, key)?
-        {
+        if let Some(first) = first_answer(&records, &E::stream(id), context)? {
             return Ok(first);
         }
         let current = replay::<E>(&records)?;
@@ -225,13 +256,26 @@ fn attempt<E: Entity>(
     let trace = trace::continued(context.trace, host);
     let now = Timestamp::from_unix_ms(host.now_ms());
     let mut events = Vec::with_capacity(decided.len());
+    let stream = E::stream(id);
+    let mut correlation = context
+        .cause
+        .map(|cause| cause.correlationid().unwrap_or(&cause.id).to_owned());
     for (index, new) in (0..).zip(decided) {
-        let event_id = context.key.map_or_else(|| host.new_id(), |key| key.event_id(index));
+        let event_id = context.event_id(&stream, index).unwrap_or_else(|| host.new_id());
+        // What nothing led to begins a correlation of its own.
+        let correlation: &str = correlation.get_or_insert_with(|| event_id.clone());
         let mut event = Event::new(event_id, E::SOURCE, new.event_type)
             .with_subject(id)
             .with_time(now)
             .with_extension(trace::HEADER, &*trace)
+            .with_extension(CORRELATION_ID, correlation)
             .with_data("application/json", new.data);
+        if let Some(cause) = context.cause {
+            event = event.with_extension(CAUSATION_ID, &*cause.id);
+        }
+        if let Some(time) = new.deliver_at {
+            event = event.with_extension(DELIVER_AT, time);
+        }
         if let Some(key) = context.key {
             event = event.with_extension(idempotency::DIGEST_EXTENSION, key.digest());
         }
@@ -239,24 +283,33 @@ fn attempt<E: Entity>(
         events.push(event);
     }
     let version = current.version + events.len() as i64;
-    let appended = journal::append(host, &E::stream(id), current.version, events)?;
+    let appended = journal::append(host, &stream, current.version, events)?;
     bell::ring_after(host, appended);
     Ok(Versioned { version, ..current })
 }
 
-/// The entity as the keyed request left it, when it was there before.
-fn first_answer<E: Entity>(records: &[Record], key: &Key) -> Result<Option<Versioned<E>>, Rejection<E::Refusal>> {
-    let Some(first) = records.iter().position(|record| record.event.id == key.event_id(0)) else {
+/// The entity as the same command left it, when it was there before.
+fn first_answer<E: Entity>(
+    records: &[Record],
+    stream: &str,
+    context: Context<'_>,
+) -> Result<Option<Versioned<E>>, Rejection<E::Refusal>> {
+    let Some(first_id) = context.event_id(stream, 0) else {
         return Ok(None);
     };
-    let digest = records[first].event.extensions.get(idempotency::DIGEST_EXTENSION);
-    if digest.and_then(|digest| digest.as_str()) != Some(key.digest()) {
-        return Err(Rejection::KeyReused);
+    let Some(first) = records.iter().position(|record| record.event.id == first_id) else {
+        return Ok(None);
+    };
+    if let Some(key) = context.key {
+        let digest = records[first].event.extensions.get(idempotency::DIGEST_EXTENSION);
+        if digest.and_then(|digest| digest.as_str()) != Some(key.digest()) {
+            return Err(Rejection::KeyReused);
+        }
     }
-    // All events of one request were appended at once: they follow the first.
+    // All events of one command were appended at once: they follow the first.
     let more = (1..)
         .zip(&records[first + 1..])
-        .take_while(|(index, record)| record.event.id == key.event_id(*index));
+        .take_while(|(index, record)| context.event_id(stream, *index).as_ref() == Some(&record.event.id));
     let end = first + 1 + more.count();
     Ok(Some(replay(&records[..end])?))
 }

@@ -93,6 +93,12 @@ pub enum Error {
         known: i64,
     },
 
+    /// The tables were made by a preview of version 0.1.0.
+    #[error(
+        "the database was written by a preview of 0.1.0, whose tables aren't taken over: start with a new state folder"
+    )]
+    PreviewSchema,
+
     /// The key-value store failed.
     #[error("the key-value store failed: {detail}")]
     KeyValue {
@@ -164,6 +170,7 @@ impl Error {
             | Self::Database { .. }
             | Self::UnexpectedRow { .. }
             | Self::NewerSchema { .. }
+            | Self::PreviewSchema
             | Self::Subscriptions { .. }
             | Self::Configuration { .. } => false,
         }

@@ -47,6 +47,14 @@ pub trait Platform {
     /// [`Error::KeyValue`].
     fn delete_many(&self, keys: Vec<String>) -> Result<(), Error>;
 
+    /// Adds to the number under a key of the key-value store, which counts from 0 where there is none, and gives the sum.
+    /// Atomic: of many who add 1 at the same moment, one gets 1. How the number is stored is the store's own affair: read
+    /// it with nothing but this.
+    ///
+    /// # Errors
+    /// [`Error::KeyValue`]. After an error it may have been added.
+    fn increment(&self, key: &str, delta: i64) -> Result<i64, Error>;
+
     /// Sends an HTTP request and reads the whole answer. Dropping the future drops the request.
     fn send(&self, call: Call) -> LocalFuture<Result<Answer, Error>>;
 

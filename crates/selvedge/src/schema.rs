@@ -15,6 +15,9 @@ pub const OWNER: &str = KERNEL.owner;
 /// The version of the kernel's own tables that this program works with.
 pub const VERSION: i64 = KERNEL.version();
 
+/// The version of the kernel's tables in databases that a preview wrote before 0.1.0 was out.
+pub const PREVIEW: i64 = 1;
+
 /// The tables of one owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tables {
@@ -35,10 +38,13 @@ impl Tables {
 /// The kernel's own tables.
 pub const KERNEL: Tables = Tables {
     owner: "selvedge",
-    migrations: &[&[
-        // Every event ever accepted, in order. It is the outbox too: what a subscription still has to hear is what lies
-        // after its cursor.
-        "CREATE TABLE IF NOT EXISTS journal (
+    // The first version was a preview's. Its tables aren't taken over: `check` says so.
+    migrations: &[
+        &[],
+        &[
+            // Every event ever accepted, in order. It is the outbox too: what a subscription still has to hear is what lies
+            // after its cursor.
+            "CREATE TABLE IF NOT EXISTS journal (
             position INTEGER PRIMARY KEY,
             id TEXT NOT NULL,
             source TEXT NOT NULL,
@@ -54,27 +60,32 @@ pub const KERNEL: Tables = Tables {
             UNIQUE (stream, version),
             UNIQUE (source, id)
         )",
-        // One row: whether a relay is awake, so that nobody needs to ring, and when markers were last collected.
-        "CREATE TABLE IF NOT EXISTS relay (
+            // One row: whether a relay is awake, so that nobody needs to ring, and when markers were last collected.
+            "CREATE TABLE IF NOT EXISTS relay (
             id INTEGER PRIMARY KEY CHECK (id = 1),
             token TEXT NOT NULL,
             awake_until_ms INTEGER NOT NULL,
             collected_at_ms INTEGER NOT NULL
         )",
-        "INSERT INTO relay (id, token, awake_until_ms, collected_at_ms) VALUES (1, '', 0, 0) ON CONFLICT DO NOTHING",
-        // How far each subscription is, who works for it and until when, and up to where its done markers are gone.
-        "CREATE TABLE IF NOT EXISTS subscriptions (
+            "INSERT INTO relay (id, token, awake_until_ms, collected_at_ms) VALUES (1, '', 0, 0) ON CONFLICT DO NOTHING",
+            // How far each subscription is, who works for it and until when, and up to where its done markers are gone. The
+            // generation counts how often its function's projection was built anew.
+            "CREATE TABLE IF NOT EXISTS subscriptions (
             name TEXT PRIMARY KEY,
             cursor INTEGER NOT NULL,
             lease_token TEXT,
             leased_until_ms INTEGER NOT NULL,
-            collected INTEGER NOT NULL
+            collected INTEGER NOT NULL,
+            paused INTEGER NOT NULL DEFAULT 0,
+            generation INTEGER NOT NULL DEFAULT 0
         )",
-        // What isn't the happy path: deliveries to be tried again, and dead letters.
-        "CREATE TABLE IF NOT EXISTS exceptions (
+            // What isn't the happy path: deliveries to be tried again, scheduled for later, or held behind a failed event of
+            // their stream; dead letters, and those that an operator discarded.
+            "CREATE TABLE IF NOT EXISTS exceptions (
             subscription TEXT NOT NULL,
             position INTEGER NOT NULL,
-            state TEXT NOT NULL CHECK (state IN ('retry', 'dead')),
+            stream TEXT NOT NULL DEFAULT '',
+            state TEXT NOT NULL CHECK (state IN ('retry', 'scheduled', 'held', 'dead', 'discarded')),
             attempt INTEGER NOT NULL,
             due_at_ms INTEGER NOT NULL,
             lease_token TEXT,
@@ -86,10 +97,11 @@ pub const KERNEL: Tables = Tables {
             trace TEXT,
             PRIMARY KEY (subscription, position)
         )",
-        "CREATE INDEX IF NOT EXISTS exceptions_due ON exceptions (state, due_at_ms)",
-        "CREATE INDEX IF NOT EXISTS exceptions_failed ON exceptions (state, last_at_ms)",
-        "CREATE INDEX IF NOT EXISTS exceptions_leased ON exceptions (lease_token)",
-    ]],
+            "CREATE INDEX IF NOT EXISTS exceptions_due ON exceptions (state, due_at_ms)",
+            "CREATE INDEX IF NOT EXISTS exceptions_failed ON exceptions (state, last_at_ms)",
+            "CREATE INDEX IF NOT EXISTS exceptions_leased ON exceptions (lease_token)",
+        ],
+    ],
 };
 
 /// Runs one statement. The schema needs nothing else of a database, and is made before there is a host to use it.
@@ -98,13 +110,16 @@ pub type Execute<'a> = dyn FnMut(&str, Vec<Value>) -> Result<Vec<Row>, Error> + 
 /// Brings the kernel's tables and these up to date.
 ///
 /// # Errors
-/// [`Error::NewerSchema`] when the database was written by a newer version; then nothing was changed. Otherwise what
-/// the database fails with: call it again.
+/// [`Error::NewerSchema`] when the database was written by a newer version, [`Error::PreviewSchema`] when a preview wrote
+/// it; then nothing was changed. Otherwise what the database fails with: call it again.
 pub fn ensure(execute: &mut Execute<'_>, tables: &[Tables]) -> Result<(), Error> {
     let all = || std::iter::once(&KERNEL).chain(tables);
     let mut found = versions(execute)?;
     for owned in all() {
         check(owned.owner, version_of(&found, owned.owner), owned.version())?;
+    }
+    if version_of(&found, OWNER) == PREVIEW {
+        return Err(Error::PreviewSchema);
     }
     if all().all(|owned| version_of(&found, owned.owner) == owned.version()) {
         return Ok(());

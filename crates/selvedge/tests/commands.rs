@@ -234,3 +234,27 @@ fn the_bell_is_rung_only_when_no_relay_is_awake() {
         );
     }
 }
+
+#[test]
+fn a_command_that_answers_an_event_is_carried_out_once_and_says_why() {
+    let (world, host) = world();
+    let cause = Event::new("e1", "/elsewhere", "tests.something.happened").with_extension("correlationid", "c");
+    let context = Context::caused_by(&cause);
+    let first = decide::create::<Counter>(&host, "c1", &2, context).expect("allowed");
+    let again = decide::create::<Counter>(&host, "c1", &2, context).expect("was there before");
+    assert_eq!((first.version, again.version), (1, 1));
+    let record = journal::read_stream(&host, "tests.counter/c1")
+        .expect("readable")
+        .remove(0);
+    assert_eq!(record.event.correlationid(), Some("c"));
+    assert_eq!(record.event.causationid(), Some("e1"));
+
+    let other = Event::new("e2", "/elsewhere", "tests.something.happened");
+    let changed = decide::change::<Counter>(&host, "c1", &1, Context::caused_by(&other)).expect("allowed");
+    let again = decide::change::<Counter>(&host, "c1", &1, Context::caused_by(&other)).expect("was there before");
+    assert_eq!((changed.version, again.version), (2, 2));
+    assert_eq!(
+        world.rows("SELECT json_extract(extensions, '$.correlationid') FROM journal"),
+        ["c", "e2"]
+    );
+}

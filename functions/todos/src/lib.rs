@@ -108,6 +108,7 @@ fn apply(host: &Host, request: &Request, command: &Command, key: Option<&Key>) -
         expected_version: request.if_match()?,
         key,
         trace: request.header("traceparent"),
+        ..Context::default()
     };
     Ok(decide::change::<Task>(host, request.parameter("id"), command, context)?)
 }

@@ -2,8 +2,8 @@
 
 use std::cell::OnceCell;
 
-use spin_sdk::experimental::wasi::keyvalue::batch;
 use spin_sdk::experimental::wasi::keyvalue::store::{self, Bucket, Error as StoreError};
+use spin_sdk::experimental::wasi::keyvalue::{atomics, batch};
 
 use crate::Error;
 
@@ -31,6 +31,10 @@ impl KeyValue {
 
     pub(super) fn delete_many(&self, keys: &[String]) -> Result<(), Error> {
         batch::delete_many(self.bucket()?, keys).map_err(store_error)
+    }
+
+    pub(super) fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
+        atomics::increment(self.bucket()?, key, delta).map_err(store_error)
     }
 
     fn bucket(&self) -> Result<&Bucket, Error> {

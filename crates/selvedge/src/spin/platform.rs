@@ -56,6 +56,10 @@ impl Platform for Spin {
         self.key_value.delete_many(&keys)
     }
 
+    fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
+        self.key_value.increment(key, delta)
+    }
+
     fn send(&self, call: Call) -> LocalFuture<Result<Answer, Error>> {
         Box::pin(outgoing::send(call))
     }

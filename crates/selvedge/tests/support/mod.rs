@@ -259,6 +259,14 @@ impl Platform for Handle {
         Ok(())
     }
 
+    fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
+        let mut store = self.0.store.borrow_mut();
+        let stored = store.entry(key.to_owned()).or_insert_with(|| b"0".to_vec());
+        let number: i64 = String::from_utf8_lossy(stored).parse().expect("a counter");
+        *stored = (number + delta).to_string().into_bytes();
+        Ok(number + delta)
+    }
+
     fn send(&self, call: Call) -> LocalFuture<Result<Answer, Error>> {
         let target = call.target();
         let name = target
