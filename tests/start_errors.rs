@@ -284,7 +284,7 @@ fn a_database_of_a_preview() -> anyhow::Result<()> {
         "CREATE TABLE schema_version (name TEXT PRIMARY KEY, version INTEGER NOT NULL);
          INSERT INTO schema_version VALUES ('selvedge', 1);",
     )?;
-    attempt.refused(&["sqlite_db.db", "preview", "--state-dir"])
+    attempt.refused(&["sqlite_db.db", "preview", "--state-dir"]).map(drop)
 }
 
 #[test]
