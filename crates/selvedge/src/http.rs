@@ -7,7 +7,7 @@ mod response;
 mod route;
 
 pub use client::{Answer, Call};
-pub use http::{Method, StatusCode};
+pub use http::{Method, StatusCode, header};
 pub use problem::{FieldProblem, Problem};
 pub use request::Request;
 pub use response::Response;
