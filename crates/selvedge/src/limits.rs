@@ -56,6 +56,11 @@ pub const BELL_TIMEOUT_MS: u64 = 5_000;
 /// How long one function may take to say that it is healthy, in milliseconds.
 pub const HEALTH_TIMEOUT_MS: u64 = 2_000;
 
+/// How long a provider outside may take to answer, in milliseconds.
+pub const PROVIDER_TIMEOUT_MS: u64 = 5_000;
+/// Calls to a provider that one delivery has under way at the same time.
+pub const PROVIDER_CALLS_MAX: usize = 16;
+
 /// How often old done markers are looked for, in milliseconds.
 pub const COLLECT_EVERY_MS: i64 = 60_000;
 /// How old an event must be before its done marker may go, in milliseconds: a week.

@@ -95,7 +95,8 @@ impl Plan<'_> {
             }
             Answer::Failed if matches!(status, Commanded | TimedOut) => {
                 let name = self.definition.steps[step].name;
-                let reason = reason.map_or_else(|| format!("{name} failed"), |reason| format!("{name} failed: {reason}"));
+                let reason =
+                    reason.map_or_else(|| format!("{name} failed"), |reason| format!("{name} failed: {reason}"));
                 self.record(step, StepOutcome::Failed, answered_by, Some(reason));
                 self.compensate_next();
             }

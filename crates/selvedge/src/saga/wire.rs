@@ -121,7 +121,11 @@ impl Definition {
     pub fn input(&self, event: &Event) -> Result<Option<Input>, Error> {
         if event.event_type == self.records.timer_set {
             let own = event.source == self.source;
-            return Ok(if own { self.timer(event)?.map(Input::Timer) } else { None });
+            return Ok(if own {
+                self.timer(event)?.map(Input::Timer)
+            } else {
+                None
+            });
         }
         let answer_of = |step: &super::Step| {
             let heard = |types: &[&str]| types.contains(&&*event.event_type);
