@@ -25,7 +25,9 @@ pub const SUBSCRIPTIONS_MAX: usize = 200;
 pub const SUBSCRIPTION_NAME_BYTES_MAX: usize = 64;
 /// The reason that is kept for a failed delivery, in bytes.
 pub const REASON_BYTES_MAX: usize = 500;
-/// Due retries that one pass takes up.
+/// Exceptions that one statement writes: with a dozen parameters each they stay below SQLite's 32,766.
+pub const EXCEPTIONS_PER_STATEMENT_MAX: usize = 1_000;
+/// Due retries and delayed events that one pass takes up.
 pub const RETRIES_PER_PASS_MAX: u32 = 64;
 
 /// How long a delivery may take unless its subscription says otherwise, in milliseconds.
