@@ -25,7 +25,9 @@ pub const SUBSCRIPTIONS_MAX: usize = 200;
 pub const SUBSCRIPTION_NAME_BYTES_MAX: usize = 64;
 /// The reason that is kept for a failed delivery, in bytes.
 pub const REASON_BYTES_MAX: usize = 500;
-/// Due retries that one pass takes up.
+/// Exceptions that one statement writes: with a dozen parameters each they stay below SQLite's 32,766.
+pub const EXCEPTIONS_PER_STATEMENT_MAX: usize = 1_000;
+/// Due retries and delayed events that one pass takes up.
 pub const RETRIES_PER_PASS_MAX: u32 = 64;
 
 /// How long a delivery may take unless its subscription says otherwise, in milliseconds.
@@ -55,6 +57,11 @@ pub const GATHER_MS: u64 = 5;
 pub const BELL_TIMEOUT_MS: u64 = 5_000;
 /// How long one function may take to say that it is healthy, in milliseconds.
 pub const HEALTH_TIMEOUT_MS: u64 = 2_000;
+
+/// How long a provider outside may take to answer, in milliseconds.
+pub const PROVIDER_TIMEOUT_MS: u64 = 5_000;
+/// Calls to a provider that one delivery has under way at the same time.
+pub const PROVIDER_CALLS_MAX: usize = 16;
 
 /// How often old done markers are looked for, in milliseconds.
 pub const COLLECT_EVERY_MS: i64 = 60_000;

@@ -5,6 +5,7 @@
 //! once more, so that no wake-up is lost: an event that is appended while it is awake rings no bell. Any number of
 //! relays may run at once.
 
+pub mod batch;
 mod collect;
 mod deliver;
 mod drain;

@@ -102,7 +102,13 @@ impl Drain<'_> {
         if !wanted.is_empty() {
             for range in plan::ranges(lease::take(self.host, wanted, &token, now_ms)?) {
                 let events = outbox::read(self.host, &range)?;
-                outgoing.extend(deliver::pack_range(&range, &events, &self.relay.subscriptions, &token));
+                outgoing.extend(deliver::pack_range(
+                    &range,
+                    &events,
+                    &self.relay.subscriptions,
+                    &token,
+                    now_ms,
+                ));
             }
         }
         if view.replay_due && self.replays {
