@@ -3,6 +3,7 @@
 mod application;
 mod harness;
 
+mod admin;
 mod allowed_hosts;
 mod bad_input;
 mod chaos;
@@ -15,6 +16,8 @@ mod journey;
 mod lost_bell;
 mod platform;
 mod real_process;
+mod redrive;
+mod replay;
 mod retry;
 mod start_errors;
 mod todos;
