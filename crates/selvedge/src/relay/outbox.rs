@@ -7,6 +7,7 @@ use selvedge_events::Timestamp;
 
 use super::batch::Encoded;
 use super::plan::{Progress, Range, View};
+use super::replay::{self, DUE as REPLAY_DUE};
 use super::settlement::{Done, Exception, Moved, Settlement};
 use crate::host::{Host, Row, Value, placeholders};
 use crate::journal::{self, Record};
@@ -44,10 +45,15 @@ pub(super) fn look(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> R
                          WHERE {DUE} AND {FREE} AND subscription IN {names})
                      THEN 1 ELSE 0 END,
                 (SELECT collected_at_ms FROM relay WHERE id = 1),
+                CASE WHEN EXISTS (SELECT 1 FROM replays WHERE {REPLAY_DUE} AND {FREE} AND subscription IN {names})
+                     THEN 1 ELSE 0 END,
                 name, cursor, leased_until_ms
          FROM subscriptions"
     );
     let mut parameters = due_parameters(now_ms).to_vec();
+    parameters.extend(free_parameters(now_ms));
+    parameters.extend(names_of(subscriptions));
+    parameters.extend(replay::due_parameters(now_ms));
     parameters.extend(free_parameters(now_ms));
     parameters.extend(names_of(subscriptions));
     let mut view = View::default();
@@ -55,6 +61,7 @@ pub(super) fn look(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> R
         view.head = row.optional_integer()?.unwrap_or(0);
         view.retry_due = row.integer()? != 0;
         view.collected_at_ms = row.optional_integer()?.unwrap_or(0);
+        view.replay_due = row.integer()? != 0;
         let progress = Progress {
             name: row.text()?,
             cursor: row.integer()?,
@@ -77,6 +84,7 @@ pub(super) fn is_due(host: &Host, subscriptions: &Subscriptions, now_ms: i64) ->
                  WHERE name IN {names} AND cursor < (SELECT MAX(position) FROM journal) AND {FREE})
              OR EXISTS (SELECT 1 FROM exceptions
                  WHERE {DUE} AND {FREE} AND subscription IN {names})
+             OR EXISTS (SELECT 1 FROM replays WHERE {REPLAY_DUE} AND {FREE} AND subscription IN {names})
              OR (EXISTS (SELECT 1 FROM journal)
                  AND (SELECT COUNT(*) FROM subscriptions WHERE name IN {names}) < ?))"
     );
@@ -84,6 +92,9 @@ pub(super) fn is_due(host: &Host, subscriptions: &Subscriptions, now_ms: i64) ->
     parameters.extend(names_of(subscriptions));
     parameters.extend(free_parameters(now_ms));
     parameters.extend(due_parameters(now_ms));
+    parameters.extend(free_parameters(now_ms));
+    parameters.extend(names_of(subscriptions));
+    parameters.extend(replay::due_parameters(now_ms));
     parameters.extend(free_parameters(now_ms));
     parameters.extend(names_of(subscriptions));
     parameters.extend(names_of(subscriptions));
@@ -258,7 +269,7 @@ fn remove(host: &Host, done: &[Done]) -> Result<(), Error> {
     host.execute(&statement, done.iter().flat_map(row).collect()).map(drop)
 }
 
-fn names_of(subscriptions: &Subscriptions) -> impl Iterator<Item = Value> {
+pub(super) fn names_of(subscriptions: &Subscriptions) -> impl Iterator<Item = Value> {
     subscriptions.iter().map(|subscription| (*subscription.name).into())
 }
 
