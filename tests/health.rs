@@ -51,6 +51,7 @@ fn an_application_that_is_well_says_so_in_every_part() -> anyhow::Result<()> {
             "status": "up",
             "functions": { "todos": "up", "relay": "up", "notifications": "up", "analytics": "up" },
             "stores": { "database": "up", "keyValue": "up" },
+            "breakers": [],
             "subscriptions": [nothing("analytics"), nothing("notifications")],
             "adminToken": "not set: /admin is refused",
         });
