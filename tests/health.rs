@@ -55,6 +55,7 @@ fn an_application_that_is_well_says_so_in_every_part() -> anyhow::Result<()> {
                 "orders": "up", "payments": "up", "shipping": "up",
             },
             "stores": { "database": "up", "keyValue": "up" },
+            "breakers": [],
             "subscriptions": subscriptions,
             "adminToken": "not set: /admin is refused",
         });
