@@ -98,7 +98,7 @@ pub fn outstanding(world: &World) -> i64 {
         - world.sql.number("SELECT sum(cursor) FROM subscriptions")
         + world
             .sql
-            .number("SELECT count(*) FROM exceptions WHERE state <> 'dead'")
+            .number("SELECT count(*) FROM exceptions WHERE state NOT IN ('dead', 'discarded')")
 }
 
 /// Waits until nothing is left to do, and asserts that the promise was kept for all `events` of the journal.

@@ -73,4 +73,4 @@ pub use error::Error;
 pub use function::Function;
 pub use host::Host;
 pub use relay::Relay;
-pub use selvedge_events::{Event, Timestamp};
+pub use selvedge_events::{Event, Timestamp, TypePattern};

@@ -82,7 +82,7 @@ struct DeadLetter {
 fn dead_letter(world: &World, subscription: &str, position: i64) -> Option<DeadLetter> {
     let query = format!(
         "SELECT reason, attempt, first_at_ms, last_at_ms FROM exceptions
-         WHERE state = 'dead' AND subscription = '{subscription}' AND position = {position}"
+         WHERE state IN ('dead', 'discarded') AND subscription = '{subscription}' AND position = {position}"
     );
     let row = rows(world, &query).into_iter().next()?;
     let has_story = matches!(
@@ -139,7 +139,7 @@ pub fn counts_equal_fold(world: &World) -> Vec<Violation> {
     let folded = rows(
         world,
         "SELECT type, strftime('%Y-%m-%d', time_ms / 1000, 'unixepoch') AS day, count(*) FROM journal
-         WHERE NOT EXISTS (SELECT 1 FROM exceptions WHERE state = 'dead' AND subscription = 'analytics'
+         WHERE NOT EXISTS (SELECT 1 FROM exceptions WHERE state IN ('dead', 'discarded') AND subscription = 'analytics'
              AND exceptions.position = journal.position)
          GROUP BY type, day ORDER BY type, day",
     );
