@@ -5,6 +5,7 @@ mod problem;
 mod request;
 mod response;
 mod route;
+mod upstream;
 
 pub use client::{Answer, Call};
 pub use http::{Method, StatusCode, header};
@@ -12,3 +13,4 @@ pub use problem::{FieldProblem, Problem};
 pub use request::Request;
 pub use response::Response;
 pub(crate) use route::{Matched, Pattern};
+pub use upstream::Upstream;
