@@ -15,10 +15,11 @@ use crate::harness::{counted, create, notifications, outstanding, simulate, unti
 pub const TOKEN: &str = "correct-horse-battery-staple-7f3a";
 
 /// Every route of the operator's, with a body that would be taken.
-const ROUTES: [(&str, &str, &str); 12] = [
+const ROUTES: [(&str, &str, &str); 13] = [
     ("GET", "/admin/subscriptions", ""),
     ("POST", "/admin/subscriptions/analytics/pause", ""),
     ("POST", "/admin/subscriptions/analytics/resume", ""),
+    ("GET", "/admin/breakers", ""),
     ("GET", "/admin/dead-letters", ""),
     ("GET", "/admin/dead-letters/analytics:1", ""),
     ("POST", "/admin/dead-letters/redrive", r#"{"filter":{}}"#),
@@ -234,6 +235,19 @@ fn a_subscription_shows_how_far_it_is() -> anyhow::Result<()> {
         );
         let untouched = subscription(&world, "analytics").await;
         assert_eq!((&untouched["retries"], &untouched["attempts"]), (&json!(0), &json!(0)));
+        Ok(())
+    })
+}
+
+#[test]
+fn the_breakers_are_those_of_the_health_report() -> anyhow::Result<()> {
+    operate(async |world| {
+        let report = world.get("/health").await.json();
+        assert!(report["breakers"].is_array(), "{report}");
+        assert_eq!(
+            look(&world, "/admin/breakers").await,
+            json!({ "breakers": report["breakers"] })
+        );
         Ok(())
     })
 }
