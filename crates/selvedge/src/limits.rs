@@ -66,7 +66,7 @@ pub const PROBE_MARGIN_MS: u64 = 1_000;
 pub const UPSTREAM_TIMEOUT_MS: u64 = 2_000;
 /// How long an upstream's call and all its repetitions may take unless it is said otherwise, in milliseconds.
 pub const UPSTREAM_TOTAL_MS: u64 = 5_000;
-/// How long a provider outside may take to answer, in milliseconds.
+/// How long a provider outside may take to answer, quick repetitions included, in milliseconds.
 pub const PROVIDER_TIMEOUT_MS: u64 = 5_000;
 /// Calls to a provider that one delivery has under way at the same time.
 pub const PROVIDER_CALLS_MAX: usize = 16;
