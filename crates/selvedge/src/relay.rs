@@ -16,7 +16,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::subscription::Subscriptions;
-use crate::{Error, Host};
+use crate::{Error, Host, mutant};
 
 /// One relay. It lives as long as its component's instance.
 pub struct Relay {
@@ -55,7 +55,7 @@ impl Relay {
 /// # Errors
 /// What the database fails with.
 pub fn is_due(host: &Host, subscriptions: &Subscriptions) -> Result<bool, Error> {
-    outbox::is_due(host, subscriptions, host.now_ms())
+    Ok(!mutant::is("cron_never_due") && outbox::is_due(host, subscriptions, host.now_ms())?)
 }
 
 /// Stands for a drain that will look again before it ends. Dropped whichever way the drain ends, so that a cancelled one

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::lease::{self, Leased};
-use crate::limits;
 use crate::subscription::{Subscription, Subscriptions};
+use crate::{limits, mutant};
 
 /// What a look at the outbox shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -127,6 +127,10 @@ pub fn batch(subscription: &Subscription, cursor: i64, range: &[Encoded]) -> Bat
             let fits = batch.places.len() < subscription.batch as usize
                 && (batch.places.is_empty() || bytes + event.json.len() <= limits::BATCH_BYTES_MAX);
             if !fits || !ids.insert(&event.id) {
+                if mutant::is("batch_skips_what_does_not_fit") {
+                    batch.cursor_after = event.position;
+                    continue;
+                }
                 break;
             }
             bytes += event.json.len();
