@@ -10,7 +10,7 @@ use crate::delivery::{self, Outcome};
 use crate::host::LocalFuture;
 use crate::http::{Matched, Pattern, Problem, Request, Response};
 use crate::schema::Tables;
-use crate::{Error, Host, health, inbox, limits};
+use crate::{Error, Host, bearer, health, inbox, limits};
 
 /// What answers a route.
 type Handler = Box<dyn Fn(Host, Request) -> LocalFuture<Result<Response, Problem>>>;
@@ -42,6 +42,8 @@ pub struct Function {
     tables: Vec<Tables>,
     routes: Vec<Route>,
     effect: Option<Effect>,
+    /// The variable whose token guards its routes.
+    token_variable: Option<&'static str>,
 }
 
 struct Route {
@@ -58,6 +60,7 @@ impl Function {
             tables: Vec::new(),
             routes: Vec::new(),
             effect: None,
+            token_variable: None,
         }
     }
 
@@ -114,6 +117,13 @@ impl Function {
         self
     }
 
+    /// Lets nobody at its routes whose request doesn't bring the bearer token that the variable of this name holds:
+    /// [`bearer::check`]. Deliveries and the question for its health, which no public route leads to, aren't guarded.
+    pub fn bearer_token(mut self, variable: &'static str) -> Self {
+        self.token_variable = Some(variable);
+        self
+    }
+
     fn route<H, F>(mut self, method: Method, path: &'static str, handler: H) -> Self
     where
         H: Fn(Host, Request) -> F + 'static,
@@ -160,6 +170,9 @@ impl Function {
     }
 
     async fn dispatch(&self, host: &Host, mut request: Request) -> Result<Response, Problem> {
+        if let Some(variable) = self.token_variable {
+            bearer::check(host, &request, variable).await?;
+        }
         // A HEAD is a GET whose body isn't sent.
         let wanted = if request.method == Method::HEAD {
             Method::GET

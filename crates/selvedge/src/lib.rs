@@ -4,7 +4,9 @@
 //! [`decide`] on the command, and appends what was decided to the [`journal`]; the [`bell`] wakes the relay. The
 //! [`relay`] finds who hears the event ([`subscription`]), takes a [`lease`] on what it is about to do, and sends a
 //! [`delivery`] to each function, whose [`inbox`] lets every event take effect once. What failed is tried again
-//! ([`retry`]) or becomes a [`dead_letter`].
+//! ([`retry`]) or becomes a [`dead_letter`]. What several functions do together is led by a [`saga`], and what only
+//! somebody outside can do is asked of a [`provider`]. An operator sees how far everybody is ([`progress`]) and brings
+//! what is missing by a [`replay`], behind a [`bearer`] token.
 //!
 //! The rules are free of clocks, randomness and I/O: those come through the port in [`host`], whose only adapter is
 //! `spin`.
@@ -36,6 +38,16 @@ pub mod inbox;
 pub mod retry;
 
 pub mod dead_letter;
+
+pub mod saga;
+
+pub mod provider;
+
+pub mod replay;
+
+pub mod progress;
+
+pub mod bearer;
 
 pub mod trace;
 

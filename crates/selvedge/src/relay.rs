@@ -5,11 +5,13 @@
 //! once more, so that no wake-up is lost: an event that is appended while it is awake rings no bell. Any number of
 //! relays may run at once.
 
+pub mod batch;
 mod collect;
 mod deliver;
 mod drain;
 mod outbox;
 pub mod plan;
+mod replay;
 pub mod settlement;
 
 use std::cell::Cell;
@@ -50,7 +52,7 @@ impl Relay {
 }
 
 /// Whether a relay that isn't awake would find anything to do for these subscriptions: missed bells, due retries, leases
-/// that ended, a subscription that is new.
+/// that ended, a subscription that is new, a replay that may go on.
 ///
 /// # Errors
 /// What the database fails with.

@@ -8,7 +8,7 @@ use futures::stream::FuturesUnordered;
 
 use super::plan::{self, View};
 use super::settlement::{Delivered, Moved, Parcel, Settlement};
-use super::{Relay, Watch, collect, deliver, outbox};
+use super::{Relay, Watch, collect, deliver, outbox, replay};
 use crate::host::LocalFuture;
 use crate::{Error, Host, Outcome, bell, lease, limits, mutant};
 
@@ -65,7 +65,7 @@ impl Drain<'_> {
             self.renew(now_ms)?;
             let view = outbox::look(self.host, &self.relay.subscriptions, now_ms)?;
             let wanted = plan::wanted(&view, &self.relay.subscriptions, now_ms);
-            if wanted.is_empty() && !view.retry_due {
+            if wanted.is_empty() && !view.retry_due && !view.replay_due {
                 if self.awake_until_ms.is_some() {
                     // What was appended until the mark was cleared rang no bell: look once more.
                     self.fall_asleep()?;
@@ -73,7 +73,7 @@ impl Drain<'_> {
                         return Ok(());
                     }
                 } else if self.in_flight.is_empty() {
-                    return collect::if_time(self.host, &self.relay.subscriptions, &view, now_ms);
+                    return collect::if_time(self.host, &self.relay.subscriptions, &view, now_ms).await;
                 } else {
                     self.wait_for_stragglers().await?;
                 }
@@ -102,8 +102,17 @@ impl Drain<'_> {
         if !wanted.is_empty() {
             for range in plan::ranges(lease::take(self.host, wanted, &token, now_ms)?) {
                 let events = outbox::read(self.host, &range)?;
-                outgoing.extend(deliver::pack_range(&range, &events, &self.relay.subscriptions, &token));
+                outgoing.extend(deliver::pack_range(
+                    &range,
+                    &events,
+                    &self.relay.subscriptions,
+                    &token,
+                    now_ms,
+                ));
             }
+        }
+        if view.replay_due {
+            replay::step_or_warn(self.host, &self.relay.subscriptions, now_ms);
         }
         if view.retry_due {
             let claimed = outbox::claim_retries(self.host, &self.relay.subscriptions, &token, now_ms)?;
