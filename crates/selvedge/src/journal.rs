@@ -6,7 +6,7 @@ use selvedge_events::{Data, Event, ExtensionValue, Timestamp};
 use serde::Deserialize;
 
 use crate::host::{Host, Row, Value, placeholders};
-use crate::{Error, limits};
+use crate::{Error, limits, mutant};
 
 /// The columns that [`Record::from_row`] reads, in its order.
 pub const COLUMNS: &str = "journal.position, journal.stream, journal.version, journal.id, journal.source, journal.type, \
@@ -47,6 +47,10 @@ pub fn append(host: &Host, stream: &str, expected_version: i64, events: Vec<Even
             limit: limits::APPEND_EVENTS_MAX,
         });
     }
+    let expected_version = match mutant::is("append_at_any_version") {
+        true => read_stream(host, stream)?.len() as i64,
+        false => expected_version,
+    };
     let source_uri = events[0].source.clone();
     let count = events.len();
     let mut parameters = Vec::with_capacity(count * COLUMN_COUNT);
