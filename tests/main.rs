@@ -2,6 +2,8 @@
 
 mod application;
 mod harness;
+mod mutant_hunt;
+mod todo_journey;
 
 mod admin;
 mod allowed_hosts;
@@ -14,6 +16,7 @@ mod hot_swap;
 mod idempotency;
 mod journey;
 mod lost_bell;
+mod mutants;
 mod platform;
 mod real_process;
 mod redrive;

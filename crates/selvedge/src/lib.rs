@@ -64,6 +64,8 @@ pub mod limits;
 
 pub mod error;
 
+mod mutant;
+
 #[cfg(feature = "spin")]
 pub mod spin;
 

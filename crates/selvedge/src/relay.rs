@@ -18,7 +18,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::subscription::Subscriptions;
-use crate::{Error, Host};
+use crate::{Error, Host, mutant};
 
 /// One relay. It lives as long as its component's instance.
 pub struct Relay {
@@ -57,7 +57,7 @@ impl Relay {
 /// # Errors
 /// What the database fails with.
 pub fn is_due(host: &Host, subscriptions: &Subscriptions) -> Result<bool, Error> {
-    outbox::is_due(host, subscriptions, host.now_ms())
+    Ok(!mutant::is("cron_never_due") && outbox::is_due(host, subscriptions, host.now_ms())?)
 }
 
 /// Makes sure that every one of these subscriptions has its row, as a relay does before it first works.

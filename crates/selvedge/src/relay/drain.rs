@@ -10,7 +10,7 @@ use super::plan::{self, View};
 use super::settlement::{Delivered, Moved, Parcel, Settlement};
 use super::{Relay, Watch, collect, deliver, outbox, replay};
 use crate::host::LocalFuture;
-use crate::{Error, Host, bell, lease, limits};
+use crate::{Error, Host, Outcome, bell, lease, limits, mutant};
 
 /// Drains the outbox. The watch stands for the promise to look again, and is given up with it.
 pub(super) async fn run(relay: Rc<Relay>, host: Host, watch: Watch) -> Result<(), Error> {
@@ -72,6 +72,9 @@ impl Drain<'_> {
                 if self.awake_until_ms.is_some() {
                     // What was appended until the mark was cleared rang no bell: look once more.
                     self.fall_asleep()?;
+                    if mutant::is("sleep_without_a_last_look") && self.in_flight.is_empty() {
+                        return Ok(());
+                    }
                 } else if self.in_flight.is_empty() {
                     return collect::if_time(self.host, &self.relay.subscriptions, &view, now_ms).await;
                 } else {
@@ -127,6 +130,10 @@ impl Drain<'_> {
             self.renew_at_ms = now_ms + limits::RENEW_EVERY_MS;
         }
         for outgoing in outgoing {
+            if mutant::is("settle_before_effect") {
+                let success = vec![Outcome::Success; outgoing.parcel.items.len()];
+                self.settle([(outgoing.parcel.clone(), Delivered::Answered(success))])?;
+            }
             self.leases.push(token.clone());
             self.in_flight
                 .push(Box::pin(deliver::send(self.host.clone(), outgoing)));
