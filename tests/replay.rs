@@ -51,7 +51,7 @@ fn a_replay_during_live_traffic_brings_what_is_missing_and_everything_once() -> 
         let _cron = world.start_cron();
         with_todos(&world, "u1", 40).await?;
         lose_notifications(&world)?;
-        let body = json!({ "subscription": "notifications", "fromPosition": 1, "ratePerSecond": 20 });
+        let body = json!({ "subscription": "notifications", "fromPosition": 1, "ratePerSecond": 5 });
         let id = begin(&world, body).await;
         for number in 0..40 {
             create(&world, &format!("live {number}"), "u2").await;
@@ -116,7 +116,7 @@ fn a_replay_changes_nothing_that_is_done() -> anyhow::Result<()> {
 fn a_replay_goes_on_after_the_node_was_lost() -> anyhow::Result<()> {
     operate(async |mut world| {
         let _cron = world.start_cron();
-        with_todos(&world, "u1", 30).await?;
+        with_todos(&world, "u1", 60).await?;
         lose_notifications(&world)?;
         let id = begin(
             &world,
@@ -130,9 +130,9 @@ fn a_replay_goes_on_after_the_node_was_lost() -> anyhow::Result<()> {
             world.restart()?;
         }
         let replay = until_through(&world, &id).await?;
-        assert_eq!(replay["position"], 30);
-        until_kept(&world, 30, Duration::from_secs(10)).await?;
-        assert_eq!(world.sql.number("SELECT count(*) FROM notifications"), 30);
+        assert_eq!(replay["position"], 60);
+        until_kept(&world, 60, Duration::from_secs(10)).await?;
+        assert_eq!(world.sql.number("SELECT count(*) FROM notifications"), 60);
         Ok(())
     })
 }
