@@ -25,6 +25,7 @@ type Outside<'p> = Option<(&'p Provider, &'p str)>;
 fn function() -> Function {
     let provider = Rc::new(Provider::new("payment-provider"));
     Function::new("payments")
+        .upstream(provider.upstream())
         .get("/payments/:order", show)
         .effect(move |host, events| settle(host, provider.clone(), events))
 }
