@@ -17,5 +17,6 @@ mod platform;
 mod real_process;
 mod retry;
 mod start_errors;
+mod subscriptions;
 mod todos;
 mod two_relays;

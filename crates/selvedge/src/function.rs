@@ -1,16 +1,18 @@
 //! A function: its routes, its effect and its tables, and how a request finds its way through them.
 
 use std::future::Future;
+use std::rc::Rc;
 
 use http::{HeaderName, Method, StatusCode};
-use selvedge_events::{Event, http_binding};
+use selvedge_events::{Event, TypePattern, http_binding};
 use serde_json::json;
 
 use crate::delivery::{self, Outcome};
 use crate::host::LocalFuture;
 use crate::http::{Matched, Pattern, Problem, Request, Response};
+use crate::inbox::Delivered;
 use crate::schema::Tables;
-use crate::{Error, Host, health, inbox, limits};
+use crate::{Error, Host, health, inbox, limits, order};
 
 /// What answers a route.
 type Handler = Box<dyn Fn(Host, Request) -> LocalFuture<Result<Response, Problem>>>;
@@ -42,6 +44,8 @@ pub struct Function {
     tables: Vec<Tables>,
     routes: Vec<Route>,
     effect: Option<Effect>,
+    publishes: Option<Rc<[TypePattern]>>,
+    subscribes: Option<Rc<[TypePattern]>>,
 }
 
 struct Route {
@@ -58,7 +62,29 @@ impl Function {
             tables: Vec::new(),
             routes: Vec::new(),
             effect: None,
+            publishes: None,
+            subscribes: None,
         }
+    }
+
+    /// Its publish scope: the types of event that it may append, such as `todos.task.*`. The kernel refuses others. A
+    /// function that doesn't say may append all.
+    ///
+    /// # Panics
+    /// When a text is no type pattern.
+    pub fn publishes(mut self, types: &[&str]) -> Self {
+        self.publishes = Some(patterns(types));
+        self
+    }
+
+    /// Its subscribe scope: the types of event that may be brought to it. An event of another type, which a subscription
+    /// brings all the same, has no effect and becomes a dead letter that says so. A function that doesn't say takes all.
+    ///
+    /// # Panics
+    /// When a text is no type pattern.
+    pub fn subscribes(mut self, types: &[&str]) -> Self {
+        self.subscribes = Some(patterns(types));
+        self
     }
 
     /// Declares tables of its own. They are there before any handler uses the database.
@@ -144,8 +170,10 @@ impl Function {
 
     /// Answers a request. What goes wrong becomes a problem; nothing is left to the caller.
     pub async fn answer(&self, host: &Host, request: Request) -> Response {
+        let scoped = self.publishes.as_ref().map(|types| host.publishing(types.clone()));
+        let host = scoped.as_ref().unwrap_or(host);
         let answered = match (&self.effect, self.delivered_to(&request.path)) {
-            (Some(effect), Some(subscription)) => deliver(host, effect, &subscription, request).await,
+            (Some(effect), Some(subscription)) => self.deliver(host, effect, &subscription, request).await,
             _ if request.path == health::PATH => Ok(Response::ok(&json!({ "function": self.name, "status": "up" }))),
             _ => self.dispatch(host, request).await,
         };
@@ -157,6 +185,37 @@ impl Function {
         self.effect.as_ref()?;
         let (_, subscription) = Pattern::new(delivery::ROUTE).matches(path)?.pop()?;
         Some(subscription)
+    }
+
+    async fn deliver(
+        &self,
+        host: &Host,
+        effect: &Effect,
+        subscription: &str,
+        request: Request,
+    ) -> Result<Response, Problem> {
+        if request.method != Method::POST {
+            let detail = "Deliveries are POSTed.";
+            return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).header(http::header::ALLOW, "POST"));
+        }
+        let events = http_binding::decode(&request.headers, &request.body)
+            .map_err(|error| Problem::bad_request(format!("This is no batch of CloudEvents: {error}.")))?;
+        let ids: Vec<_> = events.iter().map(|event| event.id.clone()).collect();
+        let streams = streams_of(&request, events.len())?;
+        let delivered = Delivered {
+            subscription,
+            events,
+            streams,
+            scope: self.subscribes.as_deref(),
+        };
+        let outcomes = inbox::receive(host, delivered, effect).await?;
+        let body = delivery::encode_answer(ids.iter().map(String::as_str).zip(&outcomes));
+        let content_type: (HeaderName, String) = (http::header::CONTENT_TYPE, "application/json".to_owned());
+        Ok(Response {
+            status: StatusCode::OK,
+            headers: vec![content_type],
+            body,
+        })
     }
 
     async fn dispatch(&self, host: &Host, mut request: Request) -> Result<Response, Problem> {
@@ -192,20 +251,21 @@ pub fn body_too_large(limit_bytes: usize) -> Response {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into()
 }
 
-async fn deliver(host: &Host, effect: &Effect, subscription: &str, request: Request) -> Result<Response, Problem> {
-    if request.method != Method::POST {
-        let detail = "Deliveries are POSTed.";
-        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).header(http::header::ALLOW, "POST"));
-    }
-    let events = http_binding::decode(&request.headers, &request.body)
-        .map_err(|error| Problem::bad_request(format!("This is no batch of CloudEvents: {error}.")))?;
-    let ids: Vec<_> = events.iter().map(|event| event.id.clone()).collect();
-    let outcomes = inbox::receive(host, subscription, events, effect).await?;
-    let body = delivery::encode_answer(ids.iter().map(String::as_str).zip(&outcomes));
-    let content_type: (HeaderName, String) = (http::header::CONTENT_TYPE, "application/json".to_owned());
-    Ok(Response {
-        status: StatusCode::OK,
-        headers: vec![content_type],
-        body,
-    })
+/// The number of each event's stream, when the subscription is ordered.
+fn streams_of(request: &Request, count: usize) -> Result<Option<Vec<usize>>, Problem> {
+    let Some(value) = request.headers.get(order::STREAMS) else {
+        return Ok(None);
+    };
+    let streams = value
+        .to_str()
+        .ok()
+        .and_then(order::decode)
+        .filter(|streams| streams.len() == count);
+    let detail = "`selvedge-streams` doesn't have a number for each event.";
+    streams.map(Some).ok_or_else(|| Problem::bad_request(detail))
+}
+
+fn patterns(types: &[&str]) -> Rc<[TypePattern]> {
+    let pattern = |text: &&str| TypePattern::parse(text).expect("a scope is written as type patterns");
+    types.iter().map(pattern).collect()
 }

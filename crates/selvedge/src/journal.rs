@@ -38,13 +38,18 @@ pub struct Appended {
 /// # Errors
 /// [`Error::VersionConflict`] when the stream is at another version, [`Error::DuplicateEvent`] when the journal has an
 /// event of the same source and id; either may be reported where both hold. [`Error::EventTooLarge`],
-/// [`Error::TooManyEvents`] and [`Error::Event`] before anything is written.
+/// [`Error::TooManyEvents`], [`Error::OutOfScope`] and [`Error::Event`] before anything is written.
 pub fn append(host: &Host, stream: &str, expected_version: i64, events: Vec<Event>) -> Result<Appended, Error> {
     const COLUMN_COUNT: usize = 11;
     if events.is_empty() || events.len() > limits::APPEND_EVENTS_MAX {
         return Err(Error::TooManyEvents {
             count: events.len(),
             limit: limits::APPEND_EVENTS_MAX,
+        });
+    }
+    if let Some(event) = events.iter().find(|event| !host.may_publish(&event.event_type)) {
+        return Err(Error::OutOfScope {
+            event_type: event.event_type.clone(),
         });
     }
     let source_uri = events[0].source.clone();

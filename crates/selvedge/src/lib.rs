@@ -3,7 +3,8 @@
 //! The modules stand in the order an event meets them. A [`function`] takes a request ([`http`]), has its entity
 //! [`decide`] on the command, and appends what was decided to the [`journal`]; the [`bell`] wakes the relay. The
 //! [`relay`] finds who hears the event ([`subscription`]), takes a [`lease`] on what it is about to do, and sends a
-//! [`delivery`] to each function, whose [`inbox`] lets every event take effect once. What failed is tried again
+//! [`delivery`] to each function, whose [`inbox`] lets every event take effect once, and in [`order`] where that is asked
+//! for. What failed is tried again
 //! ([`retry`]) or becomes a [`dead_letter`].
 //!
 //! The rules are free of clocks, randomness and I/O: those come through the port in [`host`], whose only adapter is
@@ -31,7 +32,11 @@ pub mod lease;
 
 pub mod delivery;
 
+pub mod webhook;
+
 pub mod inbox;
+
+pub mod order;
 
 pub mod retry;
 

@@ -19,6 +19,22 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 pub const BATCH_EVENTS_MAX: u32 = 500;
 /// Encoded events in one delivery, in bytes.
 pub const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// The most that a subscription may say with `max_in_flight`.
+pub const IN_FLIGHT_MAX: u32 = 10_000;
+/// Events that follow a retry of an ordered subscription in one delivery, from each stream.
+pub const FOLLOWERS_MAX: u32 = 64;
+/// Events that are sent to a webhook at once, unless a subscription says less; also the most it may say.
+pub const WEBHOOK_BATCH_EVENTS_MAX: u32 = 32;
+/// Secrets of a webhook that are valid at once.
+pub const WEBHOOK_SECRETS_MAX: usize = 2;
+/// A webhook's secret, in bytes: what Standard Webhooks allows.
+pub const WEBHOOK_SECRET_BYTES_MIN: usize = 24;
+/// A webhook's secret, in bytes.
+pub const WEBHOOK_SECRET_BYTES_MAX: usize = 64;
+/// A `match` expression, in bytes.
+pub const MATCH_BYTES_MAX: usize = 1_000;
+/// Brackets within each other in a `match` expression.
+pub const MATCH_NESTING_MAX: usize = 24;
 /// Subscriptions in subscriptions.toml.
 pub const SUBSCRIPTIONS_MAX: usize = 200;
 /// A subscription's name, in bytes.

@@ -6,11 +6,15 @@
 //! relays may run at once.
 
 pub mod batch;
+mod claim;
 mod collect;
 mod deliver;
 mod drain;
+mod due;
 mod outbox;
+mod pack;
 pub mod plan;
+mod record;
 pub mod settlement;
 
 use std::cell::Cell;

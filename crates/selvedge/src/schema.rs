@@ -99,6 +99,7 @@ pub const KERNEL: Tables = Tables {
         )",
             "CREATE INDEX IF NOT EXISTS exceptions_due ON exceptions (state, due_at_ms)",
             "CREATE INDEX IF NOT EXISTS exceptions_failed ON exceptions (state, last_at_ms)",
+            "CREATE INDEX IF NOT EXISTS exceptions_stream ON exceptions (subscription, stream, position)",
             "CREATE INDEX IF NOT EXISTS exceptions_leased ON exceptions (lease_token)",
         ],
     ],
