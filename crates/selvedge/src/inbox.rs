@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::delivery::Outcome;
 use crate::function::Effect;
-use crate::{Error, Host, limits, order};
+use crate::{Error, Host, limits, mutant, order};
 
 /// What came with one delivery.
 #[derive(Debug)]
@@ -69,6 +69,9 @@ pub async fn receive(host: &Host, delivered: Delivered<'_>, effect: &Effect) -> 
         if batch.is_empty() {
             continue;
         }
+        if mutant::is("marker_before_effect") {
+            host.set_many(places.iter().map(|place| (keys[*place].clone(), Vec::new())).collect())?;
+        }
         let results = match effect(host.clone(), batch).await {
             Ok(results) => results,
             Err(error) => {
@@ -82,7 +85,7 @@ pub async fn receive(host: &Host, delivered: Delivered<'_>, effect: &Effect) -> 
             "an effect says of every event what became of it"
         );
         for (place, outcome) in places.into_iter().zip(results) {
-            if outcome == Outcome::Success {
+            if outcome == Outcome::Success || mutant::is("marker_for_what_failed") {
                 markers.push((keys[place].clone(), Vec::new()));
             } else if let Some(streams) = streams {
                 stopped.insert(streams[place]);

@@ -4,8 +4,11 @@
 //! [`decide`] on the command, and appends what was decided to the [`journal`]; the [`bell`] wakes the relay. The
 //! [`relay`] finds who hears the event ([`subscription`]), takes a [`lease`] on what it is about to do, and sends a
 //! [`delivery`] to each function, whose [`inbox`] lets every event take effect once, and in [`order`] where that is asked
-//! for. What failed is tried again
-//! ([`retry`]) or becomes a [`dead_letter`].
+//! for; what goes to someone outside is a [`webhook`]. What failed is tried again ([`retry`]) or becomes a
+//! [`dead_letter`]. Calls that functions make to each other and to the outside go through an [`http::Upstream`] and its
+//! circuit [`breaker`]. What several functions do together is led by a [`saga`], and what only somebody outside can do is
+//! asked of a [`provider`]. An operator sees how far everybody is ([`progress`]) and brings what is missing by a
+//! [`replay`], behind a [`bearer`] token.
 //!
 //! The rules are free of clocks, randomness and I/O: those come through the port in [`host`], whose only adapter is
 //! `spin`.
@@ -42,6 +45,18 @@ pub mod retry;
 
 pub mod dead_letter;
 
+pub mod breaker;
+
+pub mod saga;
+
+pub mod provider;
+
+pub mod replay;
+
+pub mod progress;
+
+pub mod bearer;
+
 pub mod trace;
 
 pub mod schema;
@@ -54,6 +69,8 @@ pub mod limits;
 
 pub mod error;
 
+mod mutant;
+
 #[cfg(feature = "spin")]
 pub mod spin;
 
@@ -63,4 +80,4 @@ pub use error::Error;
 pub use function::Function;
 pub use host::Host;
 pub use relay::Relay;
-pub use selvedge_events::{Event, Timestamp};
+pub use selvedge_events::{Event, Timestamp, TypePattern};

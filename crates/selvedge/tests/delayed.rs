@@ -5,7 +5,8 @@ mod support;
 use std::cell::Cell;
 use std::rc::Rc;
 
-use selvedge::{Event, Outcome, Timestamp, dead_letter, journal, limits, relay};
+use selvedge::dead_letter::{self, Filter, State};
+use selvedge::{Event, Outcome, Timestamp, journal, limits, relay};
 use selvedge_events::extension::DELIVER_AT;
 use support::World;
 use support::listening::{append, deliveries, drain, heard, listener, subscriptions, world};
@@ -76,12 +77,13 @@ fn a_delayed_event_that_fails_is_tried_again_and_then_a_dead_letter() {
         world.set_now_ms(at_ms);
         drain(&world, &relay);
     }
-    let letters = dead_letter::list(&world.host(), "tasks", 0, 10).expect("readable");
+    let letters = dead_letter::list(&world.host(), State::Dead, &Filter::default(), None, 10).expect("readable");
     let [letter] = &letters[..] else {
         panic!("one dead letter: {letters:?}")
     };
     assert_eq!((letter.attempts, &*letter.reason), (3, "not today"));
-    assert_eq!((letter.first_at_ms, letter.last_at_ms), (due_ms, due_ms + 3_000));
+    let failed_at_ms = (letter.first_failed_at.unix_ms(), letter.last_failed_at.unix_ms());
+    assert_eq!(failed_at_ms, (due_ms, due_ms + 3_000));
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use selvedge_events::Timestamp;
 
-use super::settlement::Why;
-use crate::limits;
+use super::parcel::Why;
 use crate::subscription::Subscription;
+use crate::{limits, mutant};
 
 /// An event as it is delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,10 @@ pub fn next(turn: &Turn<'_>, range: &[Encoded]) -> Batch {
         let heard = turn.hears(event);
         if heard != Ok(false) {
             if batch.places.len() + batch.aside.len() >= turn.size as usize {
+                if mutant::is("batch_skips_what_does_not_fit") {
+                    batch.cursor_after = event.position;
+                    continue;
+                }
                 break;
             }
             if let Some(why) = heard.err().or_else(|| turn.put_off(event)) {
@@ -95,18 +99,12 @@ pub fn next(turn: &Turn<'_>, range: &[Encoded]) -> Batch {
 }
 
 impl Turn<'_> {
-    /// Whether the subscription hears an event. What its `match` can't be asked of is a dead letter, so that it isn't
-    /// lost.
+    /// Whether the subscription hears an event.
     fn hears(&self, event: &Encoded) -> Result<bool, Why> {
         if !self.subscription.hears(&event.event_type) {
             return Ok(false);
         }
-        let Some(filter) = &self.subscription.filter else {
-            return Ok(true);
-        };
-        filter.matches(&event.json).map_err(|reason| Why::Dead {
-            reason: format!("its `match` can't be evaluated: {reason}"),
-        })
+        event.meets(self.subscription)
     }
 
     /// Why an event isn't delivered now, if it isn't.
@@ -122,8 +120,29 @@ impl Turn<'_> {
 }
 
 impl Encoded {
+    /// Whether it meets the `match` of a subscription that hears its type. What can't be asked is a dead letter, so that
+    /// it isn't lost.
+    fn meets(&self, subscription: &Subscription) -> Result<bool, Why> {
+        let Some(filter) = &subscription.filter else {
+            return Ok(true);
+        };
+        filter.matches(&self.json).map_err(|reason| Why::Dead {
+            reason: format!("its `match` can't be evaluated: {reason}"),
+        })
+    }
+
+    /// Why it isn't delivered again, if it isn't: it has expired, or a `match` leaves it out that is new, or that the
+    /// replay which brings it doesn't look at.
+    pub fn rest(&self, subscription: &Subscription, now_ms: i64) -> Option<Why> {
+        match self.meets(subscription) {
+            Err(why) => Some(why),
+            Ok(false) => Some(Why::Unheard),
+            Ok(true) => self.expired(now_ms),
+        }
+    }
+
     /// Why it isn't delivered any more, once it has expired.
-    pub fn expired(&self, now_ms: i64) -> Option<Why> {
+    fn expired(&self, now_ms: i64) -> Option<Why> {
         let expires_at_ms = self.expires_at_ms.filter(|expires_at_ms| *expires_at_ms <= now_ms)?;
         let reason = format!("it expired at {}", Timestamp::from_unix_ms(expires_at_ms));
         Some(Why::Dead { reason })

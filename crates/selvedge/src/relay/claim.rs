@@ -8,7 +8,7 @@ use crate::host::{Host, Row, Value, placeholders};
 use crate::journal::{self, Record};
 use crate::lease::{FREE, free_parameters, until_ms};
 use crate::subscription::{Subscription, Subscriptions};
-use crate::{Error, limits};
+use crate::{Error, limits, mutant};
 
 /// An exception that was claimed.
 pub(super) struct Claimed {
@@ -125,6 +125,11 @@ fn read(host: &Host, subscriptions: &Subscriptions, token: &str) -> Result<Vec<C
     let claimed = |mut row: Row| {
         let name = row.text()?;
         let attempts = u32::try_from(row.integer()?).unwrap_or(u32::MAX);
+        let attempts = if mutant::is("attempts_not_counted") {
+            0
+        } else {
+            attempts
+        };
         let (isolated, follows) = (row.integer()? != 0, row.integer()? != 0);
         let event = outbox::encode(Record::from_row(&mut row)?);
         // Only exceptions of subscriptions that are in the file were claimed.

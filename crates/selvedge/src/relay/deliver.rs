@@ -5,7 +5,7 @@ use http::Method;
 use selvedge_events::json::BATCH_MEDIA_TYPE;
 
 use super::pack::Outgoing;
-use super::settlement::{Delivered, Parcel};
+use super::parcel::{Delivered, Parcel};
 use crate::delivery::Outcome;
 use crate::http::Call;
 use crate::subscription::Target;

@@ -9,6 +9,7 @@ use selvedge_events::Timestamp;
 use super::batch::Encoded;
 use super::due;
 use super::plan::{Progress, Range, View};
+use super::replay::{self, DUE as REPLAY_DUE};
 use crate::host::{Host, Value, placeholders};
 use crate::journal::{self, Record};
 use crate::lease::{BUSY, FREE, free_parameters};
@@ -37,6 +38,9 @@ pub(super) fn register(host: &Host, subscriptions: &Subscriptions) -> Result<(),
 pub(super) fn look(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> Result<View, Error> {
     let due = due::condition(subscriptions, now_ms);
     let mut parameters = due.parameters;
+    parameters.extend(replay::due_parameters(now_ms));
+    parameters.extend(free_parameters(now_ms));
+    parameters.extend(names_of(subscriptions));
     let is_limited = subscriptions
         .iter()
         .any(|subscription| subscription.max_in_flight.is_some());
@@ -47,9 +51,12 @@ pub(super) fn look(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> R
         "SELECT (SELECT MAX(position) FROM journal),
                 CASE WHEN EXISTS (SELECT 1 FROM exceptions WHERE {}) THEN 1 ELSE 0 END,
                 (SELECT collected_at_ms FROM relay WHERE id = 1),
+                CASE WHEN EXISTS (SELECT 1 FROM replays WHERE {REPLAY_DUE} AND {FREE} AND subscription IN {})
+                     THEN 1 ELSE 0 END,
                 name, cursor, leased_until_ms, paused, {}
          FROM subscriptions",
         due.sql,
+        placeholders(1, subscriptions.iter().len()),
         if is_limited { BUSY } else { "0" }
     );
     let mut view = View::default();
@@ -57,6 +64,7 @@ pub(super) fn look(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> R
         view.head = row.optional_integer()?.unwrap_or(0);
         view.retry_due = row.integer()? != 0;
         view.collected_at_ms = row.optional_integer()?.unwrap_or(0);
+        view.replay_due = row.integer()? != 0;
         let progress = Progress {
             name: row.text()?,
             cursor: row.integer()?,
@@ -85,6 +93,7 @@ pub(super) fn is_due(host: &Host, subscriptions: &Subscriptions, now_ms: i64) ->
              EXISTS (SELECT 1 FROM subscriptions
                  WHERE name IN {names} AND paused = 0 AND cursor < (SELECT MAX(position) FROM journal) AND {FREE})
              OR EXISTS (SELECT 1 FROM exceptions WHERE {})
+             OR EXISTS (SELECT 1 FROM replays WHERE {REPLAY_DUE} AND {FREE} AND subscription IN {names})
              OR ({}(SELECT COUNT(*) FROM subscriptions WHERE name IN {names}) < ?))",
         due.sql,
         if starts_now {
@@ -97,6 +106,9 @@ pub(super) fn is_due(host: &Host, subscriptions: &Subscriptions, now_ms: i64) ->
     parameters.extend(names_of(subscriptions));
     parameters.extend(free_parameters(now_ms));
     parameters.extend(due.parameters);
+    parameters.extend(replay::due_parameters(now_ms));
+    parameters.extend(free_parameters(now_ms));
+    parameters.extend(names_of(subscriptions));
     parameters.extend(names_of(subscriptions));
     parameters.push(i64::try_from(subscriptions.iter().len()).unwrap_or(i64::MAX).into());
     Ok(!host.execute(&statement, parameters)?.is_empty())
@@ -126,12 +138,19 @@ pub(super) fn blocked(
         return Ok(blocked);
     }
     let statement = format!(
-        "SELECT DISTINCT subscription, stream FROM exceptions
-         WHERE subscription IN {} AND stream IN {} AND state IN ('retry', 'held')",
-        placeholders(1, ordered.len()),
-        placeholders(1, streams.len())
+        "WITH streams (stream) AS (VALUES {})
+         SELECT subscriptions.name, streams.stream FROM subscriptions, streams
+         WHERE subscriptions.name IN {} AND EXISTS (SELECT 1 FROM exceptions
+             WHERE exceptions.subscription = subscriptions.name AND exceptions.stream = streams.stream
+                 AND exceptions.state IN ('retry', 'held'))",
+        placeholders(streams.len(), 1),
+        placeholders(1, ordered.len())
     );
-    let parameters = ordered.iter().copied().chain(streams).map(Value::from).collect();
+    let parameters = streams
+        .into_iter()
+        .chain(ordered.iter().copied())
+        .map(Value::from)
+        .collect();
     for mut row in host.execute(&statement, parameters)? {
         blocked.entry(row.text()?).or_default().insert(row.text()?.into());
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::batch::{self, Encoded, Turn};
 use super::claim::Claimed;
+use super::parcel::{Aside, Cause, Item, Parcel, Why};
 use super::plan::Range;
-use super::settlement::{Aside, Cause, Item, Parcel, Why};
 use crate::limits;
 use crate::subscription::{Subscription, Subscriptions, Target};
 
@@ -78,7 +78,7 @@ pub(super) fn exceptions(claimed: &[Claimed], token: &Rc<str>, now_ms: i64) -> V
         let packing = &mut packings[place];
         let is_open = head.is_none_or(|(_, is_open)| is_open && packing.has_room_for(&one.event));
         heads.insert(stream, (place, is_open));
-        if let Some(why) = one.event.expired(now_ms) {
+        if let Some(why) = one.event.rest(&one.subscription, now_ms) {
             packing.aside.push(Aside { item, why });
         } else if is_open {
             packing.open &= !one.isolated;

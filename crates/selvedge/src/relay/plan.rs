@@ -11,6 +11,8 @@ pub struct View {
     pub head: i64,
     /// Whether a retry is due that nobody works on.
     pub retry_due: bool,
+    /// Whether a replay may make its next step.
+    pub replay_due: bool,
     /// When done markers were last collected, in milliseconds since the Unix epoch.
     pub collected_at_ms: i64,
     /// How far each subscription is.

@@ -2,7 +2,7 @@
 
 use super::settlement::{Done, Exception, Freed, Moved, Settlement};
 use crate::host::{Host, Value, placeholders};
-use crate::{Error, limits};
+use crate::{Error, limits, mutant};
 
 /// Writes a settlement down and gives the subscriptions whose cursors moved. Those that are missing were fenced:
 /// another relay has taken over, and nothing of theirs was changed.
@@ -11,6 +11,9 @@ use crate::{Error, limits};
 /// stream's next event is released before the one in front of it is settled: until then nobody can claim it, and a crash
 /// between the two doesn't leave it held for good.
 pub(super) fn settle(host: &Host, settlement: &Settlement) -> Result<Vec<String>, Error> {
+    if mutant::is("cursor_before_exceptions") && !settlement.moved.is_empty() {
+        move_cursors(host, &settlement.moved)?;
+    }
     for exceptions in settlement.failed.chunks(limits::EXCEPTIONS_PER_STATEMENT_MAX) {
         add_exceptions(host, exceptions)?;
     }
@@ -36,6 +39,11 @@ fn move_cursors(host: &Host, moved: &[Moved]) -> Result<Vec<String>, Error> {
          UPDATE subscriptions SET cursor = moved.cursor, lease_token = NULL, leased_until_ms = 0 FROM moved
          WHERE subscriptions.name = moved.name AND subscriptions.lease_token = moved.token RETURNING subscriptions.name",
         placeholders(moved.len(), 3)
+    );
+    let statement = mutant::cut(
+        "cursor_without_fence",
+        statement,
+        "AND subscriptions.lease_token = moved.token",
     );
     let row = |moved: &Moved| [(*moved.subscription).into(), (*moved.token).into(), moved.cursor.into()];
     let rows = host.execute(&statement, moved.iter().flat_map(row).collect())?;

@@ -1,90 +1,11 @@
 //! What has to be written down after deliveries. Pure.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
+use super::parcel::{Aside, Cause, Delivered, Item, Parcel, State, Why};
 use crate::delivery::Outcome;
+use crate::mutant;
 use crate::order::{Standing, Stops};
-use crate::subscription::Subscription;
-
-/// What was sent to one subscription at once.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Parcel {
-    /// For whom.
-    pub subscription: Arc<Subscription>,
-    /// The token of the lease under which it was sent.
-    pub token: Rc<str>,
-    /// Why it was sent.
-    pub cause: Cause,
-    /// Its events; there may be none when the cause is a range.
-    pub items: Vec<Item>,
-    /// Events that the delivery leaves out, and that are written down with it.
-    pub aside: Vec<Aside>,
-}
-
-/// Why there is a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// The journal went on.
-    Range {
-        /// Where the cursor is once it is settled.
-        cursor_after: i64,
-    },
-    /// Earlier deliveries failed and are due again.
-    Retry,
-}
-
-/// One event within a parcel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    /// Its place in the journal.
-    pub position: i64,
-    /// Its id.
-    pub id: Rc<str>,
-    /// Its stream.
-    pub stream: Rc<str>,
-    /// Its `traceparent`.
-    pub trace: Option<Rc<str>>,
-    /// Which attempt this is, counted from 1.
-    pub attempt: u32,
-    /// Whether it is delivered alone.
-    pub isolated: bool,
-}
-
-/// An event that isn't delivered now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Aside {
-    /// The event, with the number of the attempt that its delivery would have been.
-    pub item: Item,
-    /// Why it isn't.
-    pub why: Why,
-}
-
-/// Why an event isn't delivered now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
-    /// It asks for a later time.
-    Scheduled {
-        /// That time, in milliseconds since the Unix epoch.
-        due_at_ms: i64,
-    },
-    /// An earlier event of its stream isn't settled.
-    Held,
-    /// It won't ever be: it is a dead letter.
-    Dead {
-        /// Why.
-        reason: String,
-    },
-}
-
-/// What became of a parcel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Delivered {
-    /// The function said of every event what became of it.
-    Answered(Vec<Outcome>),
-    /// The delivery failed as a whole, for this reason: nothing is known of any event.
-    Failed(String),
-}
 
 /// Everything that has to be written down.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -136,31 +57,6 @@ pub struct Freed {
     pub at_ms: i64,
 }
 
-/// What an event that isn't settled waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// The next attempt.
-    Retry,
-    /// The time that it asks for.
-    Scheduled,
-    /// An earlier event of its stream.
-    Held,
-    /// Someone's decision: it is a dead letter.
-    Dead,
-}
-
-impl State {
-    /// Its name in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Retry => "retry",
-            Self::Scheduled => "scheduled",
-            Self::Held => "held",
-            Self::Dead => "dead",
-        }
-    }
-}
-
 /// An event that isn't on the happy path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exception {
@@ -201,13 +97,16 @@ impl Settlement {
     pub fn add(&mut self, parcel: &Parcel, delivered: Delivered, now_ms: i64, random: &mut dyn FnMut() -> f64) {
         let (outcomes, whole_failed) = match delivered {
             Delivered::Answered(outcomes) => (outcomes, false),
+            Delivered::Failed(_) if mutant::is("failure_is_success") => {
+                (vec![Outcome::Success; parcel.items.len()], false)
+            }
             Delivered::Failed(reason) => (vec![Outcome::retry(reason); parcel.items.len()], true),
         };
         assert_eq!(outcomes.len(), parcel.items.len(), "every event has an outcome");
         let mut stops = Stops::new(parcel.subscription.is_ordered());
         let mut exceptions = Vec::new();
         for (item, outcome) in parcel.items.iter().zip(outcomes) {
-            if outcome == Outcome::Success {
+            if outcome == Outcome::Success || is_forgotten(parcel, item, &outcome) {
                 self.add_success(parcel, item);
                 continue;
             }
@@ -222,12 +121,12 @@ impl Settlement {
             exception.isolated |= whole_failed;
             exceptions.push(exception);
         }
-        exceptions.extend(
-            parcel
-                .aside
-                .iter()
-                .map(|aside| put_aside(parcel, aside, &mut stops, now_ms)),
-        );
+        for aside in &parcel.aside {
+            match put_aside(parcel, aside, &mut stops, now_ms) {
+                Some(exception) => exceptions.push(exception),
+                None => self.add_success(parcel, &aside.item),
+            }
+        }
         match parcel.cause {
             Cause::Range { cursor_after } => {
                 self.failed.extend(exceptions);
@@ -291,6 +190,17 @@ fn hold(parcel: &Parcel, item: &Item, stops: &mut Stops, now_ms: i64) -> Option<
     Some(held)
 }
 
+/// Mistakes that a test may ask for: a dead letter that is none.
+fn is_forgotten(parcel: &Parcel, item: &Item, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Success => false,
+        Outcome::Drop { .. } => mutant::is("drop_is_success") || mutant::is("dead_letter_forgotten"),
+        Outcome::Retry { .. } => {
+            mutant::is("dead_letter_forgotten") && parcel.subscription.retry.delay_ms(item.attempt, 0.0).is_none()
+        }
+    }
+}
+
 /// An event whose delivery failed.
 fn fail(parcel: &Parcel, item: &Item, outcome: Outcome, now_ms: i64, random: &mut dyn FnMut() -> f64) -> Exception {
     let (reason, delay_ms) = match outcome {
@@ -310,10 +220,11 @@ fn fail(parcel: &Parcel, item: &Item, outcome: Outcome, now_ms: i64, random: &mu
     }
 }
 
-/// An event that the delivery left out.
-fn put_aside(parcel: &Parcel, aside: &Aside, stops: &mut Stops, now_ms: i64) -> Exception {
+/// An event that the delivery left out; `None` when it is settled.
+fn put_aside(parcel: &Parcel, aside: &Aside, stops: &mut Stops, now_ms: i64) -> Option<Exception> {
     let item = &aside.item;
-    match &aside.why {
+    Some(match &aside.why {
+        Why::Unheard => return None,
         Why::Scheduled { due_at_ms } => exception(parcel, item, State::Scheduled, *due_at_ms),
         Why::Dead { reason } => Exception {
             reason: reason.clone(),
@@ -330,7 +241,7 @@ fn put_aside(parcel: &Parcel, aside: &Aside, stops: &mut Stops, now_ms: i64) -> 
             };
             exception(parcel, item, state, now_ms)
         }),
-    }
+    })
 }
 
 /// An event in this state to which nothing has happened yet.
