@@ -16,6 +16,7 @@ mod lost_bell;
 mod platform;
 mod real_process;
 mod retry;
+mod saga;
 mod start_errors;
 mod todos;
 mod two_relays;
