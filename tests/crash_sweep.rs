@@ -7,8 +7,9 @@ use selvedge_testkit::sweep::{self, FAULTS};
 use selvedge_testkit::{World, client};
 use serde_json::{Value, json};
 
-use crate::application::{money_conserved, orders_have_ended, promise};
+use crate::application::{money_conserved, promise};
 use crate::harness::program;
+use crate::saga::orders_have_ended;
 
 /// A todo is created and completed, by a client that asks again until it has its answers.
 async fn todo_journey(world: &World) {
@@ -57,7 +58,9 @@ async fn order_journey(world: &World, sku: &str) {
         orders_have_ended(world).is_empty()
     };
     // Whether it did is asked when the system is at rest.
-    _ = world.until("the order has ended", Duration::from_secs(600), ended).await;
+    _ = world
+        .until("the order has ended", Duration::from_secs(600), ended)
+        .await;
 }
 
 /// Sweeps the journey of an order. A fault may cost it its confirmation, when a step takes longer than it may; never money,
@@ -67,9 +70,15 @@ fn sweep_order(sku: &'static str, events: i64) {
         let mut violations = money_conserved(world);
         violations.extend(orders_have_ended(world));
         violations.extend(checkers::streams_have_no_gaps(world));
-        let placed = world.sql.number("SELECT count(*) FROM journal WHERE type = 'orders.order.placed'");
-        let dead = world.sql.number("SELECT count(*) FROM exceptions WHERE state = 'dead' AND subscription <> 'analytics'");
-        let timed_out = world.sql.number("SELECT count(*) FROM journal WHERE type = 'orders.step.timed_out'");
+        let placed = world
+            .sql
+            .number("SELECT count(*) FROM journal WHERE type = 'orders.order.placed'");
+        let dead = world
+            .sql
+            .number("SELECT count(*) FROM exceptions WHERE state = 'dead' AND subscription <> 'analytics'");
+        let timed_out = world
+            .sql
+            .number("SELECT count(*) FROM journal WHERE type = 'orders.step.timed_out'");
         let count = world.sql.number("SELECT count(*) FROM journal");
         if placed != 1 || dead != 0 || (timed_out == 0 && count != events) {
             let text = format!("{placed} orders, {dead} dead letters, {timed_out} timeouts, {count} events");
@@ -77,7 +86,11 @@ fn sweep_order(sku: &'static str, events: i64) {
         }
         violations
     };
-    let report = sweep::sweep(program(), &async |world: &World| order_journey(world, sku).await, &check);
+    let report = sweep::sweep(
+        program(),
+        &async |world: &World| order_journey(world, sku).await,
+        &check,
+    );
     println!("order of {sku}: {} calls, {} runs", report.calls, report.runs);
     assert!(report.calls > 60, "the journey made only {} calls", report.calls);
     assert!(report.broken.is_empty(), "{report}");

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::provider::{Reply, with_provider};
-use super::{conserved, place, show, told, until};
-use crate::application::{money_conserved, orders_have_ended};
+use super::{conserved, orders_have_ended, place, show, told, until};
+use crate::application::money_conserved;
 use crate::harness::simulate;
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::provider::{Reply, with_provider};
-use super::{conserved, journal, place, show, statuses, told, until};
-use crate::application::orders_have_ended;
+use super::{conserved, journal, orders_have_ended, place, show, statuses, told, until};
 use crate::harness::simulate;
 
 const MINUTE: Duration = Duration::from_secs(60);
