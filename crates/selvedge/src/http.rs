@@ -8,7 +8,7 @@ mod route;
 mod upstream;
 
 pub use client::{Answer, Call};
-pub use http::{Method, StatusCode};
+pub use http::{Method, StatusCode, header};
 pub use problem::{FieldProblem, Problem};
 pub use request::Request;
 pub use response::Response;

@@ -64,6 +64,8 @@ pub mod limits;
 
 pub mod error;
 
+mod mutant;
+
 #[cfg(feature = "spin")]
 pub mod spin;
 
@@ -73,4 +75,4 @@ pub use error::Error;
 pub use function::Function;
 pub use host::Host;
 pub use relay::Relay;
-pub use selvedge_events::{Event, Timestamp};
+pub use selvedge_events::{Event, Timestamp, TypePattern};

@@ -111,3 +111,7 @@ pub const REPLAYS_MAX: u32 = 20;
 pub const REPLAYS_LISTED_MAX: u32 = 100;
 /// A text that an operator leaves behind, such as why a dead letter was discarded, in bytes.
 pub const REMARK_BYTES_MAX: usize = 500;
+/// How far ahead a redrive may begin, in milliseconds: a week.
+pub const REDRIVE_AHEAD_MS_MAX: i64 = 7 * 24 * 60 * 60 * 1000;
+/// Type patterns that a replay may name.
+pub const REPLAY_TYPES_MAX: usize = 50;
