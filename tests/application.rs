@@ -1,5 +1,7 @@
 //! What the sweeps and the chaos know of this application: its promise, and a workload over its public routes.
 
+mod money;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +23,8 @@ use selvedge_testkit::simulation::Peer;
 use selvedge_testkit::{World, client};
 use serde_json::json;
 use tempfile::TempDir;
+
+pub use money::money_conserved;
 
 /// Where the application's subscriptions have their effects.
 const EFFECTS: [Effects; 2] = [
@@ -113,6 +117,7 @@ pub fn promise(world: &World) -> Vec<Violation> {
     let mut violations = checkers::exactly_once(world, &EFFECTS);
     violations.extend(checkers::counts_equal_fold(world));
     violations.extend(checkers::streams_have_no_gaps(world));
+    violations.extend(money_conserved(world));
     violations.extend(commands_took_effect_once(world));
     violations.extend(checkers::cursors_only_move_on(world));
     violations.extend(checkers::markers_are_kept(world, &EFFECTS, MARKER_RETENTION));

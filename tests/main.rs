@@ -22,6 +22,7 @@ mod real_process;
 mod redrive;
 mod replay;
 mod retry;
+mod saga;
 mod start_errors;
 mod todos;
 mod two_relays;
