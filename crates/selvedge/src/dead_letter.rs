@@ -297,7 +297,10 @@ fn matching(state: State, filter: &Filter, after: Option<&Id>) -> (String, Vec<V
         add("exceptions.last_at_ms < ?", to.unix_ms().into());
     }
     if let Some(after) = after {
-        add("(exceptions.subscription, exceptions.position) > (?, ?)", (*after.subscription).into());
+        add(
+            "(exceptions.subscription, exceptions.position) > (?, ?)",
+            (*after.subscription).into(),
+        );
         parameters.push(after.position.into());
     }
     (conditions.join(" AND "), parameters)
@@ -358,9 +361,24 @@ mod tests {
     #[test]
     fn an_id_is_read_as_it_was_written_and_anything_else_is_none() {
         let id: Id = "todo-list:12".parse().expect("an id");
-        assert_eq!((&*id.subscription, id.position, id.to_string()), ("todo-list", 12, "todo-list:12".to_owned()));
+        assert_eq!(
+            (&*id.subscription, id.position, id.to_string()),
+            ("todo-list", 12, "todo-list:12".to_owned())
+        );
         let long = format!("{}:1", "a".repeat(65));
-        for text in ["", ":", "a:", ":1", "a", "a:0", "a:-1", "a:1.5", "a:x", "a:9223372036854775808", &long] {
+        for text in [
+            "",
+            ":",
+            "a:",
+            ":1",
+            "a",
+            "a:0",
+            "a:-1",
+            "a:1.5",
+            "a:x",
+            "a:9223372036854775808",
+            &long,
+        ] {
             assert_eq!(text.parse::<Id>(), Err(InvalidId), "{text}");
         }
     }

@@ -246,7 +246,10 @@ mod tests {
 
     #[test]
     fn progress_is_what_lies_behind() {
-        assert_eq!([percent(1, 200, 0), percent(1, 200, 100), percent(1, 200, 200)], [0, 50, 100]);
+        assert_eq!(
+            [percent(1, 200, 0), percent(1, 200, 100), percent(1, 200, 200)],
+            [0, 50, 100]
+        );
         assert_eq!(percent(10, 10, 9), 0);
         assert_eq!(percent(10, 5, 9), 100, "nothing to do");
         assert_eq!(percent(1, i64::MAX, i64::MAX), 100);

@@ -13,12 +13,7 @@ use crate::subscription::{Subscription, Subscriptions};
 use crate::{Error, Host, inbox, limits};
 
 /// Collects when it is time, in bounded steps: others get their turn between two of them.
-pub(super) async fn if_time(
-    host: &Host,
-    subscriptions: &Subscriptions,
-    view: &View,
-    now_ms: i64,
-) -> Result<(), Error> {
+pub(super) async fn if_time(host: &Host, subscriptions: &Subscriptions, view: &View, now_ms: i64) -> Result<(), Error> {
     // A time in the future was written before the clock was set back.
     let is_time = view.collected_at_ms > now_ms || now_ms - view.collected_at_ms >= limits::COLLECT_EVERY_MS;
     if !is_time || !begin(host, view.collected_at_ms, now_ms)? {
@@ -123,7 +118,13 @@ fn forget(host: &Host, subscription: &Subscription, last: i64) -> Result<bool, E
                 AND replays.state = 'running' AND replays.cursor < ?)
         RETURNING name";
     let last: Value = last.into();
-    let parameters = vec![last.clone(), last.clone(), (*subscription.name).into(), last.clone(), last];
+    let parameters = vec![
+        last.clone(),
+        last.clone(),
+        (*subscription.name).into(),
+        last.clone(),
+        last,
+    ];
     let rows: Vec<Row> = host.execute(statement, parameters)?;
     Ok(!rows.is_empty())
 }
@@ -137,7 +138,11 @@ mod tests {
         assert_eq!(settled_up_to(10, None, None), 10);
         assert_eq!(settled_up_to(10, Some(4), None), 3);
         assert_eq!(settled_up_to(10, Some(11), None), 10);
-        assert_eq!(settled_up_to(10, None, Some(5)), 5, "a replay that has looked up to 5 has yet to look at 6");
+        assert_eq!(
+            settled_up_to(10, None, Some(5)),
+            5,
+            "a replay that has looked up to 5 has yet to look at 6"
+        );
         assert_eq!(settled_up_to(10, Some(3), Some(5)), 2);
     }
 }

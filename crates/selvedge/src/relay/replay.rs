@@ -129,7 +129,11 @@ fn look(host: &Host, subscriptions: &Subscriptions, claimed: &Claimed) -> Result
     };
     let statement = "SELECT position, stream, source, id, type, extensions FROM journal
         WHERE position > ? AND position <= ? ORDER BY position LIMIT ?";
-    let parameters = vec![claimed.cursor.into(), claimed.end.into(), limits::REPLAY_EVENTS_MAX.into()];
+    let parameters = vec![
+        claimed.cursor.into(),
+        claimed.end.into(),
+        limits::REPLAY_EVENTS_MAX.into(),
+    ];
     let passed = |mut row: Row| {
         let (position, stream) = (row.integer()?, row.text()?);
         let (source, id, event_type) = (row.text()?, row.text()?, row.text()?);
@@ -172,13 +176,21 @@ fn plan<'e>(events: &'e [Passed], claimed: &Claimed, now_ms: i64) -> Step<'e> {
     let per_step = usize::try_from(claimed.rate_per_second).unwrap_or(usize::MAX);
     // What the replay was allowed while nobody made steps isn't made good.
     let reaches_too_far = claimed.next_at_ms > now_ms + 3 * limits::REPLAY_AHEAD_MS;
-    let first_at_ms = if reaches_too_far { now_ms } else { claimed.next_at_ms.max(now_ms) };
+    let first_at_ms = if reaches_too_far {
+        now_ms
+    } else {
+        claimed.next_at_ms.max(now_ms)
+    };
     let at_ms = |place: usize| first_at_ms + i64::try_from(place).unwrap_or(0) * 1_000 / claimed.rate_per_second;
     let (mut due, mut cursor) = (Vec::new(), claimed.cursor);
     for event in events {
         if event.missing.is_some() {
             if due.len() == per_step {
-                return Step { next_at_ms: at_ms(due.len()), due, cursor };
+                return Step {
+                    next_at_ms: at_ms(due.len()),
+                    due,
+                    cursor,
+                };
             }
             due.push((event, at_ms(due.len())));
         }
@@ -188,7 +200,11 @@ fn plan<'e>(events: &'e [Passed], claimed: &Claimed, now_ms: i64) -> Step<'e> {
         // There is nothing behind these.
         cursor = claimed.end;
     }
-    Step { next_at_ms: at_ms(due.len()), due, cursor }
+    Step {
+        next_at_ms: at_ms(due.len()),
+        due,
+        cursor,
+    }
 }
 
 /// Writes retries, as long as nobody else has taken the replay over or cancelled it. An event that has an exception
