@@ -4,11 +4,10 @@ use std::future::Future;
 
 use http::{HeaderName, Method, StatusCode};
 use selvedge_events::{Event, http_binding};
-use serde_json::json;
 
 use crate::delivery::{self, Outcome};
 use crate::host::LocalFuture;
-use crate::http::{Matched, Pattern, Problem, Request, Response};
+use crate::http::{Matched, Pattern, Problem, Request, Response, Upstream};
 use crate::schema::Tables;
 use crate::{Error, Host, bearer, health, inbox, limits};
 
@@ -40,6 +39,7 @@ pub type Effect = Box<dyn Fn(Host, Vec<Event>) -> LocalFuture<Result<Vec<Outcome
 pub struct Function {
     name: &'static str,
     tables: Vec<Tables>,
+    breakers: Vec<String>,
     routes: Vec<Route>,
     effect: Option<Effect>,
     /// The variable whose token guards its routes.
@@ -58,6 +58,7 @@ impl Function {
         Self {
             name,
             tables: Vec::new(),
+            breakers: Vec::new(),
             routes: Vec::new(),
             effect: None,
             token_variable: None,
@@ -67,6 +68,12 @@ impl Function {
     /// Declares tables of its own. They are there before any handler uses the database.
     pub fn tables(mut self, tables: Tables) -> Self {
         self.tables.push(tables);
+        self
+    }
+
+    /// Says whom it calls: `/health` shows the upstream's circuit breaker.
+    pub fn upstream(mut self, upstream: &Upstream) -> Self {
+        self.breakers.push(upstream.name().to_owned());
         self
     }
 
@@ -156,7 +163,7 @@ impl Function {
     pub async fn answer(&self, host: &Host, request: Request) -> Response {
         let answered = match (&self.effect, self.delivered_to(&request.path)) {
             (Some(effect), Some(subscription)) => deliver(host, effect, &subscription, request).await,
-            _ if request.path == health::PATH => Ok(Response::ok(&json!({ "function": self.name, "status": "up" }))),
+            _ if request.path == health::PATH => Ok(Response::ok(&health::Up::new(self.name, &self.breakers))),
             _ => self.dispatch(host, request).await,
         };
         answered.unwrap_or_else(Response::from)

@@ -5,10 +5,12 @@ mod problem;
 mod request;
 mod response;
 mod route;
+mod upstream;
 
 pub use client::{Answer, Call};
-pub use http::{Method, StatusCode};
+pub use http::{Method, StatusCode, header};
 pub use problem::{FieldProblem, Problem};
 pub use request::Request;
 pub use response::Response;
 pub(crate) use route::{Matched, Pattern};
+pub use upstream::Upstream;

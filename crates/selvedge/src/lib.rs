@@ -4,7 +4,8 @@
 //! [`decide`] on the command, and appends what was decided to the [`journal`]; the [`bell`] wakes the relay. The
 //! [`relay`] finds who hears the event ([`subscription`]), takes a [`lease`] on what it is about to do, and sends a
 //! [`delivery`] to each function, whose [`inbox`] lets every event take effect once. What failed is tried again
-//! ([`retry`]) or becomes a [`dead_letter`]. What several functions do together is led by a [`saga`], and what only
+//! ([`retry`]) or becomes a [`dead_letter`]. Calls that functions make to each other and to the outside go through an
+//! [`http::Upstream`] and its circuit [`breaker`]. What several functions do together is led by a [`saga`], and what only
 //! somebody outside can do is asked of a [`provider`]. An operator sees how far everybody is ([`progress`]) and brings
 //! what is missing by a [`replay`], behind a [`bearer`] token.
 //!
@@ -39,6 +40,8 @@ pub mod retry;
 
 pub mod dead_letter;
 
+pub mod breaker;
+
 pub mod saga;
 
 pub mod provider;
@@ -61,6 +64,8 @@ pub mod limits;
 
 pub mod error;
 
+mod mutant;
+
 #[cfg(feature = "spin")]
 pub mod spin;
 
@@ -70,4 +75,4 @@ pub use error::Error;
 pub use function::Function;
 pub use host::Host;
 pub use relay::Relay;
-pub use selvedge_events::{Event, Timestamp};
+pub use selvedge_events::{Event, Timestamp, TypePattern};

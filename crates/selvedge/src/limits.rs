@@ -58,7 +58,15 @@ pub const BELL_TIMEOUT_MS: u64 = 5_000;
 /// How long one function may take to say that it is healthy, in milliseconds.
 pub const HEALTH_TIMEOUT_MS: u64 = 2_000;
 
-/// How long a provider outside may take to answer, in milliseconds.
+/// How long an instance goes by what it saw of a circuit breaker's state before it asks the store again, in milliseconds.
+pub const BREAKER_SEEN_MS: i64 = 1_000;
+/// How much longer than its call a circuit breaker's probe may take, in milliseconds: the time for saying how it ended.
+pub const PROBE_MARGIN_MS: u64 = 1_000;
+/// How long an upstream may take for one call unless it is said otherwise, in milliseconds.
+pub const UPSTREAM_TIMEOUT_MS: u64 = 2_000;
+/// How long an upstream's call and all its repetitions may take unless it is said otherwise, in milliseconds.
+pub const UPSTREAM_TOTAL_MS: u64 = 5_000;
+/// How long a provider outside may take to answer, quick repetitions included, in milliseconds.
 pub const PROVIDER_TIMEOUT_MS: u64 = 5_000;
 /// Calls to a provider that one delivery has under way at the same time.
 pub const PROVIDER_CALLS_MAX: usize = 16;
@@ -103,3 +111,7 @@ pub const REPLAYS_MAX: u32 = 20;
 pub const REPLAYS_LISTED_MAX: u32 = 100;
 /// A text that an operator leaves behind, such as why a dead letter was discarded, in bytes.
 pub const REMARK_BYTES_MAX: usize = 500;
+/// How far ahead a redrive may begin, in milliseconds: a week.
+pub const REDRIVE_AHEAD_MS_MAX: i64 = 7 * 24 * 60 * 60 * 1000;
+/// Type patterns that a replay may name.
+pub const REPLAY_TYPES_MAX: usize = 50;

@@ -2,13 +2,13 @@
 //!
 //! The call is made at least once. The key is the id of the event that leads to it, so a provider that heard it before
 //! gives its first answer again. Whatever isn't a yes or a no (no answer, a server's error, too many requests) leaves
-//! open whether it was done: it is asked again.
+//! open whether it was done: it is asked again. While many calls fail, its circuit breaker keeps further ones back.
 
 use http::StatusCode;
 use selvedge_events::Event;
 use serde::{Deserialize, Serialize};
 
-use crate::http::Call;
+use crate::http::{Answer, Call, Upstream};
 use crate::{Error, Host, limits};
 
 /// What a provider says.
@@ -35,16 +35,44 @@ struct Said {
     reason: Option<String>,
 }
 
-/// POSTs `body` to a path of the provider at `url`, on behalf of `event`.
-///
-/// # Errors
-/// [`Error::Timeout`], [`Error::Unreachable`] and [`Error::Answer`]: it may be done or not. Ask again for the same event.
-pub async fn ask(host: &Host, url: &str, path: &str, event: &Event, body: &impl Serialize) -> Result<Verdict, Error> {
-    let url = format!("{}{path}", url.trim_end_matches('/'));
-    let body = serde_json::to_vec(body).map_err(|source| selvedge_events::Error::DataNotSerializable { source })?;
-    let call = Call::post(url, "application/json", body).header(Call::IDEMPOTENCY_KEY, &*event.id);
-    let target = call.target();
-    let answer = host.send_within(call, limits::PROVIDER_TIMEOUT_MS).await?;
+/// A provider. An instance makes one and keeps it, as it does an [`Upstream`].
+#[derive(Debug)]
+pub struct Provider(Upstream);
+
+impl Provider {
+    /// A provider whose circuit breaker has this name.
+    pub fn new(name: &'static str) -> Self {
+        let upstream = Upstream::new(name);
+        Self(
+            upstream
+                .timeout_ms(limits::PROVIDER_TIMEOUT_MS)
+                .total_ms(limits::PROVIDER_TIMEOUT_MS),
+        )
+    }
+
+    /// POSTs `body` to a path of the provider at `url`, on behalf of `event`. A quick failure is repeated at once.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], [`Error::Unreachable`], [`Error::CircuitOpen`] and [`Error::Answer`]: it may be done or not. Ask
+    /// again for the same event.
+    pub async fn ask(
+        &self,
+        host: &Host,
+        url: &str,
+        path: &str,
+        event: &Event,
+        body: &impl Serialize,
+    ) -> Result<Verdict, Error> {
+        let url = format!("{}{path}", url.trim_end_matches('/'));
+        let body = serde_json::to_vec(body).map_err(|source| selvedge_events::Error::DataNotSerializable { source })?;
+        let call = Call::post(url, "application/json", body).header(Call::IDEMPOTENCY_KEY, &*event.id);
+        let target = call.target();
+        verdict(&target, self.0.send(host, call).await?)
+    }
+}
+
+/// What an answer says.
+fn verdict(target: &str, answer: Answer) -> Result<Verdict, Error> {
     let said = || serde_json::from_slice::<Said>(&answer.body).unwrap_or_default();
     match answer.status {
         status if status.is_success() => Ok(Verdict::Done {
@@ -57,9 +85,10 @@ pub async fn ask(host: &Host, url: &str, path: &str, event: &Event, body: &impl 
                 reason: reason.unwrap_or_else(|| format!("the provider answered with status {status}")),
             })
         }
-        _ => Err(answer
-            .successful(&target)
-            .expect_err("every success was dealt with above")),
+        status => Err(Error::Answer {
+            target: target.to_owned(),
+            reason: format!("with status {}, which is neither a yes nor a no", status.as_u16()),
+        }),
     }
 }
 

@@ -3,8 +3,8 @@
 //! Whoever opens the database brings its tables up to date first: [`ensure`] reads one row when they are. Every
 //! statement of a migration is idempotent, so that any number of components may meet a new database at once.
 
-use crate::Error;
 use crate::host::{Row, Value};
+use crate::{Error, mutant};
 
 /// The table that says which version each owner's tables have: `name`, `version`.
 pub const VERSION_TABLE: &str = "schema_version";
@@ -201,7 +201,12 @@ fn version_of(versions: &[(String, i64)], owner: &str) -> i64 {
 fn migrate(execute: &mut Execute<'_>, tables: &Tables, from: i64) -> Result<(), Error> {
     let done = usize::try_from(from).unwrap_or(0).min(tables.migrations.len());
     for statement in tables.migrations[done..].iter().copied().flatten() {
-        execute(statement, Vec::new())?;
+        let statement = mutant::cut(
+            "effect_without_unique_key",
+            *statement,
+            ",\n            UNIQUE (event_id, source)",
+        );
+        execute(&statement, Vec::new())?;
     }
     if done == tables.migrations.len() {
         return Ok(());

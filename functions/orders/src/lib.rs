@@ -72,7 +72,9 @@ fn advance(host: &Host, event: &Event) -> Outcome {
         Ok(_) => Outcome::Success,
         Err(Rejection::Refused(Refusal::NotDue(not_due))) => Outcome::retry(not_due.to_string()),
         Err(Rejection::Refused(Refusal::NoSuchOrder)) => Outcome::drop(format!("there is no order {id}")),
-        Err(Rejection::Failed(error)) if !error.is_retryable() => Outcome::drop(error.to_string()),
+        Err(Rejection::Failed(error @ (Error::Event(_) | Error::EventTooLarge { .. }))) => {
+            Outcome::drop(error.to_string())
+        }
         Err(rejection) => Outcome::retry(rejection.to_string()),
     }
 }

@@ -6,10 +6,12 @@
 mod payment;
 mod sandbox;
 
+use std::rc::Rc;
+
 use futures::future::join_all;
 use selvedge::decide::{self, Context, Rejection};
 use selvedge::http::{Problem, Request, Response};
-use selvedge::provider::{self, Verdict};
+use selvedge::provider::{Provider, Verdict};
 use selvedge::{Error, Event, Function, Host, Outcome, limits};
 use serde_json::json;
 
@@ -17,8 +19,14 @@ use crate::payment::{Command, Payment, RefundRequest, Refusal, Request as Paymen
 
 selvedge::export!(function);
 
+/// The provider and where it is; `None` for the sandbox.
+type Outside<'p> = Option<(&'p Provider, &'p str)>;
+
 fn function() -> Function {
-    Function::new("payments").get("/payments/:order", show).effect(settle)
+    let provider = Rc::new(Provider::new("payment-provider"));
+    Function::new("payments")
+        .get("/payments/:order", show)
+        .effect(move |host, events| settle(host, provider.clone(), events))
 }
 
 async fn show(host: Host, request: Request) -> Result<Response, Problem> {
@@ -31,44 +39,47 @@ async fn show(host: Host, request: Request) -> Result<Response, Problem> {
     }
 }
 
-async fn settle(host: Host, events: Vec<Event>) -> Result<Vec<Outcome>, Error> {
+async fn settle(host: Host, provider: Rc<Provider>, events: Vec<Event>) -> Result<Vec<Outcome>, Error> {
     let url = host.variable("payment_provider_url").await?;
+    let provider = url.as_deref().map(|url| (&*provider, url));
     let mut outcomes = Vec::with_capacity(events.len());
     for some in events.chunks(limits::PROVIDER_CALLS_MAX) {
-        outcomes.extend(join_all(some.iter().map(|event| settle_one(&host, url.as_deref(), event))).await);
+        outcomes.extend(join_all(some.iter().map(|event| settle_one(&host, provider, event))).await);
     }
     Ok(outcomes)
 }
 
-async fn settle_one(host: &Host, url: Option<&str>, event: &Event) -> Outcome {
+async fn settle_one(host: &Host, provider: Outside<'_>, event: &Event) -> Outcome {
     let Some(order) = event.subject.as_deref() else {
         return Outcome::drop("the event names no order: its subject must be the order's id");
     };
     let answered = match &*event.event_type {
-        payment::REQUESTED => capture(host, url, event, order).await,
-        payment::REFUND_REQUESTED => refund(host, url, event, order).await,
+        payment::REQUESTED => capture(host, provider, event, order).await,
+        payment::REFUND_REQUESTED => refund(host, provider, event, order).await,
         other => return Outcome::drop(format!("payments doesn't know what {other} asks for")),
     };
     match answered {
         Ok(()) => Outcome::Success,
         Err(Rejection::Refused(Refusal::NothingCaptured)) => Outcome::drop("nothing was captured for this order"),
-        Err(Rejection::Failed(error)) if !error.is_retryable() => Outcome::drop(error.to_string()),
+        Err(Rejection::Failed(error @ (Error::Event(_) | Error::EventTooLarge { .. }))) => {
+            Outcome::drop(error.to_string())
+        }
         Err(rejection) => Outcome::retry(rejection.to_string()),
     }
 }
 
-async fn capture(host: &Host, url: Option<&str>, event: &Event, order: &str) -> Result<(), Rejection<Refusal>> {
+async fn capture(host: &Host, provider: Outside<'_>, event: &Event, order: &str) -> Result<(), Rejection<Refusal>> {
     let request: PaymentRequest = event.data_as().map_err(Error::from)?;
     if decide::load::<Payment>(host, order)?.is_some() {
         return Ok(());
     }
-    let verdict = match url {
+    let verdict = match provider {
         None => sandbox::capture(event, &request, host.now_ms())?,
-        Some(url) => {
+        Some((provider, url)) => {
             let body = json!({
                 "orderId": order, "amountCents": request.amount_cents, "paymentMethod": request.payment_method,
             });
-            provider::ask(host, url, "/payments", event, &body).await?
+            provider.ask(host, url, "/payments", event, &body).await?
         }
     };
     let amount_cents = request.amount_cents;
@@ -82,18 +93,18 @@ async fn capture(host: &Host, url: Option<&str>, event: &Event, order: &str) -> 
     decide::change::<Payment>(host, order, &command, Context::caused_by(event)).map(drop)
 }
 
-async fn refund(host: &Host, url: Option<&str>, event: &Event, order: &str) -> Result<(), Rejection<Refusal>> {
+async fn refund(host: &Host, provider: Outside<'_>, event: &Event, order: &str) -> Result<(), Rejection<Refusal>> {
     let RefundRequest { amount_cents } = event.data_as().map_err(Error::from)?;
     let payment = decide::load::<Payment>(host, order)?;
     let payment = payment.ok_or(Rejection::Refused(Refusal::NothingCaptured))?.state;
     if !payment.is_refundable(amount_cents)? {
         return Ok(());
     }
-    let verdict = match url {
+    let verdict = match provider {
         None => sandbox::refund(event, &payment),
-        Some(url) => {
+        Some((provider, url)) => {
             let body = json!({ "orderId": order, "amountCents": amount_cents, "paymentId": payment.reference() });
-            provider::ask(host, url, "/refunds", event, &body).await?
+            provider.ask(host, url, "/refunds", event, &body).await?
         }
     };
     let command = match verdict {

@@ -6,10 +6,12 @@
 mod sandbox;
 mod shipment;
 
+use std::rc::Rc;
+
 use futures::future::join_all;
 use selvedge::decide::{self, Context, Rejection};
 use selvedge::http::{Problem, Request, Response};
-use selvedge::provider::{self, Verdict};
+use selvedge::provider::{Provider, Verdict};
 use selvedge::{Error, Event, Function, Host, Outcome, limits};
 use serde_json::json;
 
@@ -17,8 +19,14 @@ use crate::shipment::{Command, Refusal, Request as ShipmentRequest, Shipment, Vi
 
 selvedge::export!(function);
 
+/// The provider and where it is; `None` for the sandbox.
+type Outside<'p> = Option<(&'p Provider, &'p str)>;
+
 fn function() -> Function {
-    Function::new("shipping").get("/shipments/:order", show).effect(settle)
+    let provider = Rc::new(Provider::new("shipping-provider"));
+    Function::new("shipping")
+        .get("/shipments/:order", show)
+        .effect(move |host, events| settle(host, provider.clone(), events))
 }
 
 async fn show(host: Host, request: Request) -> Result<Response, Problem> {
@@ -31,42 +39,45 @@ async fn show(host: Host, request: Request) -> Result<Response, Problem> {
     }
 }
 
-async fn settle(host: Host, events: Vec<Event>) -> Result<Vec<Outcome>, Error> {
+async fn settle(host: Host, provider: Rc<Provider>, events: Vec<Event>) -> Result<Vec<Outcome>, Error> {
     let url = host.variable("shipping_provider_url").await?;
+    let provider = url.as_deref().map(|url| (&*provider, url));
     let mut outcomes = Vec::with_capacity(events.len());
     for some in events.chunks(limits::PROVIDER_CALLS_MAX) {
-        outcomes.extend(join_all(some.iter().map(|event| settle_one(&host, url.as_deref(), event))).await);
+        outcomes.extend(join_all(some.iter().map(|event| settle_one(&host, provider, event))).await);
     }
     Ok(outcomes)
 }
 
-async fn settle_one(host: &Host, url: Option<&str>, event: &Event) -> Outcome {
+async fn settle_one(host: &Host, provider: Outside<'_>, event: &Event) -> Outcome {
     let Some(order) = event.subject.as_deref() else {
         return Outcome::drop("the event names no order: its subject must be the order's id");
     };
     let answered = match &*event.event_type {
-        shipment::REQUESTED => dispatch(host, url, event, order).await,
-        shipment::CANCELLATION_REQUESTED => cancel(host, url, event, order).await,
+        shipment::REQUESTED => dispatch(host, provider, event, order).await,
+        shipment::CANCELLATION_REQUESTED => cancel(host, provider, event, order).await,
         other => return Outcome::drop(format!("shipping doesn't know what {other} asks for")),
     };
     match answered {
         Ok(()) => Outcome::Success,
         Err(Rejection::Refused(Refusal::NothingDispatched)) => Outcome::drop("nothing was dispatched for this order"),
-        Err(Rejection::Failed(error)) if !error.is_retryable() => Outcome::drop(error.to_string()),
+        Err(Rejection::Failed(error @ (Error::Event(_) | Error::EventTooLarge { .. }))) => {
+            Outcome::drop(error.to_string())
+        }
         Err(rejection) => Outcome::retry(rejection.to_string()),
     }
 }
 
-async fn dispatch(host: &Host, url: Option<&str>, event: &Event, order: &str) -> Result<(), Rejection<Refusal>> {
+async fn dispatch(host: &Host, provider: Outside<'_>, event: &Event, order: &str) -> Result<(), Rejection<Refusal>> {
     let request: ShipmentRequest = event.data_as().map_err(Error::from)?;
     if decide::load::<Shipment>(host, order)?.is_some() {
         return Ok(());
     }
-    let verdict = match url {
+    let verdict = match provider {
         None => sandbox::dispatch(event, &request, host.now_ms())?,
-        Some(url) => {
+        Some((provider, url)) => {
             let body = json!({ "orderId": order, "userId": request.user_id, "items": request.items });
-            provider::ask(host, url, "/shipments", event, &body).await?
+            provider.ask(host, url, "/shipments", event, &body).await?
         }
     };
     let command = match verdict {
@@ -76,17 +87,17 @@ async fn dispatch(host: &Host, url: Option<&str>, event: &Event, order: &str) ->
     decide::change::<Shipment>(host, order, &command, Context::caused_by(event)).map(drop)
 }
 
-async fn cancel(host: &Host, url: Option<&str>, event: &Event, order: &str) -> Result<(), Rejection<Refusal>> {
+async fn cancel(host: &Host, provider: Outside<'_>, event: &Event, order: &str) -> Result<(), Rejection<Refusal>> {
     let shipment = decide::load::<Shipment>(host, order)?;
     let shipment = shipment.ok_or(Rejection::Refused(Refusal::NothingDispatched))?.state;
     if !shipment.is_cancellable()? {
         return Ok(());
     }
-    let verdict = match url {
+    let verdict = match provider {
         None => sandbox::cancel(event),
-        Some(url) => {
+        Some((provider, url)) => {
             let body = json!({ "orderId": order, "shipmentId": shipment.reference() });
-            provider::ask(host, url, "/cancellations", event, &body).await?
+            provider.ask(host, url, "/cancellations", event, &body).await?
         }
     };
     let command = match verdict {

@@ -30,6 +30,7 @@ pub const TARGET: Target = Target {
         "DELETE ",
         "HEAD ",
         "/todos",
+        "/users",
         "/complete",
         "/notifications",
         "/analytics/events",
@@ -86,12 +87,14 @@ struct Application {
 impl Application {
     fn new() -> Self {
         let functions: Vec<(&'static str, Rc<Function>)> = vec![
+            ("users", Rc::new(users::exported())),
             ("todos", Rc::new(todos::exported())),
             ("notifications", Rc::new(notifications::exported())),
             ("analytics", Rc::new(analytics::exported())),
             ("orders", Rc::new(orders::exported())),
             ("payments", Rc::new(payments::exported())),
             ("shipping", Rc::new(shipping::exported())),
+            ("admin", Rc::new(admin::exported())),
             ("health", Rc::new(health::exported())),
             ("relay", Rc::new(relay::exported())),
         ];
@@ -101,6 +104,8 @@ impl Application {
             .cloned()
             .collect();
         let world = World::new(&tables);
+        let token = ("admin_token".to_owned(), "token".to_owned());
+        world.variables.borrow_mut().extend([token]);
         for (name, function) in &functions {
             let function = function.clone();
             world.calls_of(name, move |host, call| {

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::settlement::Why;
-use crate::limits;
 use crate::subscription::Subscription;
+use crate::{limits, mutant};
 
 /// An event as it is delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,10 @@ pub fn next(subscription: &Subscription, cursor: i64, range: &[Encoded], now_ms:
     for (place, event) in range.iter().enumerate().filter(|(_, event)| event.position > cursor) {
         if subscription.hears(&event.event_type) {
             if batch.places.len() + batch.aside.len() == subscription.batch as usize {
+                if mutant::is("batch_skips_what_does_not_fit") {
+                    batch.cursor_after = event.position;
+                    continue;
+                }
                 break;
             }
             if let Some(why) = put_off(event, now_ms) {

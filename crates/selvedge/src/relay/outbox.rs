@@ -13,7 +13,7 @@ use crate::host::{Host, Row, Value, placeholders};
 use crate::journal::{self, Record};
 use crate::lease::{FREE, free_parameters, until_ms};
 use crate::subscription::{Subscription, Subscriptions};
-use crate::{Error, limits};
+use crate::{Error, limits, mutant};
 
 /// The SQL condition that an exception is due at the time of its parameters, [`due_parameters`]. A retry that failed
 /// later than now failed before the clock was set back, and doesn't wait for that time to come round again; a delayed
@@ -157,6 +157,11 @@ pub(super) fn claim_retries(
     let claimed = |mut row: Row| {
         let name = row.text()?;
         let attempts = u32::try_from(row.integer()?).unwrap_or(u32::MAX);
+        let attempts = if mutant::is("attempts_not_counted") {
+            0
+        } else {
+            attempts
+        };
         let isolated = row.integer()? != 0;
         let event = encode(Record::from_row(&mut row)?);
         // Only retries of subscriptions that are in the file were claimed.
@@ -178,6 +183,9 @@ pub(super) fn claim_retries(
 ///
 /// The exceptions are written before the cursor goes past them. A crash between the two only brings the range again.
 pub(super) fn settle(host: &Host, settlement: &Settlement) -> Result<Vec<String>, Error> {
+    if mutant::is("cursor_before_exceptions") && !settlement.moved.is_empty() {
+        move_cursors(host, &settlement.moved)?;
+    }
     for exceptions in settlement.failed.chunks(limits::EXCEPTIONS_PER_STATEMENT_MAX) {
         add_exceptions(host, exceptions)?;
     }
@@ -200,6 +208,11 @@ fn move_cursors(host: &Host, moved: &[Moved]) -> Result<Vec<String>, Error> {
          UPDATE subscriptions SET cursor = moved.cursor, lease_token = NULL, leased_until_ms = 0 FROM moved
          WHERE subscriptions.name = moved.name AND subscriptions.lease_token = moved.token RETURNING subscriptions.name",
         placeholders(moved.len(), 3)
+    );
+    let statement = mutant::cut(
+        "cursor_without_fence",
+        statement,
+        "AND subscriptions.lease_token = moved.token",
     );
     let row = |moved: &Moved| [(*moved.subscription).into(), (*moved.token).into(), moved.cursor.into()];
     let rows = host.execute(&statement, moved.iter().flat_map(row).collect())?;

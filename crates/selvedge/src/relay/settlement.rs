@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::delivery::Outcome;
+use crate::mutant;
 use crate::subscription::Subscription;
 
 /// What was sent to one subscription at once.
@@ -170,11 +171,18 @@ impl Settlement {
     pub fn add(&mut self, parcel: &Parcel, delivered: Delivered, now_ms: i64, random: &mut dyn FnMut() -> f64) {
         let (outcomes, whole_failed) = match delivered {
             Delivered::Answered(outcomes) => (outcomes, false),
+            Delivered::Failed(_) if mutant::is("failure_is_success") => {
+                (vec![Outcome::Success; parcel.items.len()], false)
+            }
             Delivered::Failed(reason) => (vec![Outcome::retry(reason); parcel.items.len()], true),
         };
         assert_eq!(outcomes.len(), parcel.items.len(), "every event has an outcome");
         for (item, outcome) in parcel.items.iter().zip(outcomes) {
             let (reason, delay_ms) = match outcome {
+                Outcome::Drop { .. } if mutant::is("drop_is_success") => {
+                    self.add_success(parcel, item);
+                    continue;
+                }
                 Outcome::Success => {
                     self.add_success(parcel, item);
                     continue;
@@ -182,6 +190,10 @@ impl Settlement {
                 Outcome::Drop { reason } => (reason, None),
                 Outcome::Retry { reason } => (reason, parcel.subscription.retry.delay_ms(item.attempt, random())),
             };
+            if delay_ms.is_none() && mutant::is("dead_letter_forgotten") {
+                self.add_success(parcel, item);
+                continue;
+            }
             let (state, due_at_ms) = match delay_ms {
                 Some(delay_ms) => (State::Retry, now_ms.saturating_add_unsigned(delay_ms)),
                 None => (State::Dead, 0),
