@@ -5,10 +5,12 @@ mod problem;
 mod request;
 mod response;
 mod route;
+mod streaming;
 
 pub use client::{Answer, Call};
 pub use http::{Method, StatusCode};
 pub use problem::{FieldProblem, Problem};
 pub use request::Request;
 pub use response::Response;
+pub use streaming::{Chunks, Reply, Streaming};
 pub(crate) use route::{Matched, Pattern};

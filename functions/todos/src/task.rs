@@ -2,6 +2,7 @@
 
 use selvedge::decide::{NewEvent, Versioned};
 use selvedge::http::Problem;
+use selvedge::snapshot::Snapshots;
 use selvedge::{Entity, Error, Event, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +14,8 @@ pub const DELETED: &str = "todos.task.deleted";
 const TITLE_CHARS_MAX: usize = 500;
 const USER_ID_CHARS_MAX: usize = 200;
 
-/// A task as its events have made it.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// A task as its events have made it. A change of its fields is a new shape of its snapshots: see `SNAPSHOTS`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     status: Status,
     content: Content,
@@ -22,7 +23,7 @@ pub struct Task {
     completed_at: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Status {
     #[default]
     Unborn,
@@ -69,6 +70,7 @@ pub enum Refusal {
 impl Entity for Task {
     const KIND: &'static str = "todos.task";
     const SOURCE: &'static str = "/todos";
+    const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::of_shape(1));
     type Command = Command;
     type Refusal = Refusal;
 
@@ -255,6 +257,15 @@ mod tests {
             },
         ]);
         assert_eq!(cleared.content.due_at, None);
+    }
+
+    #[test]
+    fn a_snapshot_keeps_the_whole_task_in_the_shape_it_says() {
+        let task = after(&[create(), Command::Complete]);
+        let text = serde_json::to_string(&task).expect("JSON");
+        let shape_1 = r#"{"status":"Completed","content":{"title":"Buy groceries","userId":"u1"},"created_at":"1970-01-01T00:00:01.000Z","completed_at":"1970-01-01T00:00:01.000Z"}"#;
+        assert_eq!(text, shape_1, "another text is another shape: raise the number in SNAPSHOTS");
+        assert_eq!(serde_json::from_str::<Task>(&text).expect("a task"), task);
     }
 
     #[test]
