@@ -1,9 +1,15 @@
 //! What the sweeps and the chaos know of this application: its promise, and a workload over its public routes.
 
+use std::path::Path;
+use std::sync::OnceLock;
+
 use http::Method;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
+use rusqlite::types::Value;
+use selvedge_events::{Data, schema_uri};
+use selvedge_schemas::Schemas;
 use selvedge_testkit::chaos::Workload;
 use selvedge_testkit::checkers::{self, Effects, Violation};
 use selvedge_testkit::{World, client};
@@ -28,6 +34,42 @@ pub fn promise(world: &World) -> Vec<Violation> {
     let mut violations = checkers::exactly_once(world, &EFFECTS);
     violations.extend(checkers::counts_equal_fold(world));
     violations.extend(checkers::streams_have_no_gaps(world));
+    violations.extend(events_have_their_schemas(world));
+    violations
+}
+
+/// The schemas of the application's events.
+pub fn schemas() -> &'static Schemas {
+    static SCHEMAS: OnceLock<Schemas> = OnceLock::new();
+    SCHEMAS.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(selvedge_schemas::FOLDER);
+        Schemas::read(&folder).expect("the schemas can be read")
+    })
+}
+
+/// Every event that a function appended has a schema, names it, and is as it says; so is every other one that has one.
+pub fn events_have_their_schemas(world: &World) -> Vec<Violation> {
+    let statement = "SELECT id, type, dataschema, CAST(data AS TEXT) FROM journal
+        WHERE stream NOT LIKE 'external/%' OR dataschema LIKE 'selvedge:%'";
+    let mut violations = Vec::new();
+    for row in world.sql.query(statement).unwrap_or_default() {
+        let mut columns = row.into_iter().map(|column| match column {
+            Value::Text(text) => text,
+            _ => String::new(),
+        });
+        let mut next = || columns.next().unwrap_or_default();
+        let (id, event_type, dataschema) = (next(), next(), next());
+        let data = Data::from_json_text(next()).unwrap_or_default();
+        let mistakes = match schemas().get(&event_type) {
+            None => "there is no schema of its type: write schemas/<type>.json".to_owned(),
+            Some(_) if dataschema != schema_uri(&event_type) => format!("its dataschema is {dataschema:?}"),
+            Some(schema) => match schema.check(&data) {
+                Ok(()) => continue,
+                Err(mistakes) => format!("{mistakes:?}"),
+            },
+        };
+        violations.push(Violation(format!("event {id} ({event_type}): {mistakes}")));
+    }
     violations
 }
 

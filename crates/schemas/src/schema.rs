@@ -1,6 +1,6 @@
 //! One schema.
 
-use std::cell::OnceCell;
+use std::sync::OnceLock;
 
 use jsonschema::Validator;
 use selvedge_events::Data;
@@ -20,7 +20,7 @@ pub struct Schema {
     text: String,
     document: Value,
     publisher: Option<String>,
-    validator: OnceCell<Validator>,
+    validator: OnceLock<Validator>,
 }
 
 /// Where an event's data isn't as its schema has it.
@@ -55,7 +55,7 @@ impl Schema {
             text,
             document,
             publisher,
-            validator: OnceCell::new(),
+            validator: OnceLock::new(),
         })
     }
 
