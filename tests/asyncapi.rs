@@ -44,10 +44,16 @@ fn every_subscription_receives_what_it_hears() -> anyhow::Result<()> {
         }
         if line.starts_with("types") {
             let pattern = TypePattern::parse(&value())?;
-            let heard = schemas().iter().filter(|(event_type, _)| pattern.matches(event_type)).count();
+            let heard = schemas()
+                .iter()
+                .filter(|(event_type, _)| pattern.matches(event_type))
+                .count();
             let messages = document["operations"][format!("receive.{name}")]["messages"].as_array();
             let messages = messages.with_context(|| format!("{name} is no operation"))?;
-            assert!(messages.len() >= heard && heard > 0, "{name} hears {heard} types, the document has {messages:?}");
+            assert!(
+                messages.len() >= heard && heard > 0,
+                "{name} hears {heard} types, the document has {messages:?}"
+            );
             seen += 1;
         }
     }
@@ -68,7 +74,11 @@ fn the_asyncapi_projects_own_parser_finds_no_mistake() -> anyhow::Result<()> {
     let check = |name: &str, document: &Value| -> anyhow::Result<(bool, String)> {
         let file = folder.path().join(name);
         std::fs::write(&file, document.to_string())?;
-        let output = Command::new("node").arg("validate.mjs").arg(&file).current_dir(&parser).output()?;
+        let output = Command::new("node")
+            .arg("validate.mjs")
+            .arg(&file)
+            .current_dir(&parser)
+            .output()?;
         let told = [output.stdout, output.stderr].concat();
         Ok((output.status.success(), String::from_utf8_lossy(&told).into_owned()))
     };

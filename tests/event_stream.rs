@@ -121,7 +121,10 @@ fn a_stream_ends_by_itself_and_goes_on_from_its_last_event_id() -> anyhow::Resul
             let begun = Instant::now();
             heard.extend(stream.rest().await?);
             let lasted = begun.elapsed();
-            assert!((Duration::from_secs(20)..Duration::from_secs(30)).contains(&lasted), "{lasted:?}");
+            assert!(
+                (Duration::from_secs(20)..Duration::from_secs(30)).contains(&lasted),
+                "{lasted:?}"
+            );
             last_id = stream.last_id.expect("an id");
             // Nobody listens just now.
             send(&world, round * 50 + 30..round * 50 + 50, "a.b.c").await;
@@ -129,7 +132,11 @@ fn a_stream_ends_by_itself_and_goes_on_from_its_last_event_id() -> anyhow::Resul
         let mut stream = Stream::open(&world, "/events/stream", &[("last-event-id", &last_id)]).await?;
         heard.extend(stream.rest().await?);
         assert_eq!(heard.len(), 150);
-        assert_eq!(heard.iter().collect::<BTreeSet<_>>().len(), 150, "none is missing and none came twice");
+        assert_eq!(
+            heard.iter().collect::<BTreeSet<_>>().len(),
+            150,
+            "none is missing and none came twice"
+        );
         Ok(())
     })
 }
@@ -143,7 +150,11 @@ fn a_filter_leaves_events_out_and_the_stream_resumes_behind_them() -> anyhow::Re
         send(&world, 40..41, "a.b.wanted").await;
         send(&world, 41..61, "a.b.c").await;
         assert_eq!(stream.rest().await?, ["40"]);
-        assert_eq!(stream.last_id.as_deref(), Some("61"), "an id without data says how far it looked");
+        assert_eq!(
+            stream.last_id.as_deref(),
+            Some("61"),
+            "an id without data says how far it looked"
+        );
 
         let mut stream = Stream::open(&world, "/events/stream?after=0&stream=external/id//me/50", &[]).await?;
         assert_eq!(stream.rest().await?, ["50"]);
@@ -180,7 +191,10 @@ fn a_slow_client_is_waited_for_and_costs_no_reads() -> anyhow::Result<()> {
             calls.iter().filter(is_page).count()
         };
         let read_early = reads();
-        assert!((1..=2).contains(&read_early), "{read_early} pages were read for a client that took one event");
+        assert!(
+            (1..=2).contains(&read_early),
+            "{read_early} pages were read for a client that took one event"
+        );
         let mut count = 1;
         while count < 1000 && stream.next().await?.is_some() {
             count += 1;
@@ -197,7 +211,15 @@ fn a_client_that_went_away_is_not_read_for_any_longer() -> anyhow::Result<()> {
         let stream = Stream::open(&world, "/events/stream", &[]).await?;
         drop(stream);
         tokio::time::sleep(Duration::from_secs(10)).await;
-        let reads = || world.node().faults.calls().iter().filter(|call| call.component == "events").count();
+        let reads = || {
+            world
+                .node()
+                .faults
+                .calls()
+                .iter()
+                .filter(|call| call.component == "events")
+                .count()
+        };
         let read = reads();
         assert!(read > 0, "it was read for at first");
         tokio::time::sleep(Duration::from_secs(10)).await;

@@ -27,7 +27,9 @@ fn event(id: &str) -> Value {
 
 async fn send(world: &World, content_type: &str, body: impl ToString) -> Answer {
     let headers = [("content-type", content_type)];
-    world.request(http::Method::POST, "/events", &headers, body.to_string()).await
+    world
+        .request(http::Method::POST, "/events", &headers, body.to_string())
+        .await
 }
 
 fn told(answer: &Answer) -> (StatusCode, i64, i64) {
@@ -52,18 +54,33 @@ fn an_event_from_outside_is_accepted_in_every_mode_and_delivered() -> anyhow::Re
             ("ce-subject", "Z%C3%BCrich"),
             ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         ];
-        let answer = world.request(http::Method::POST, "/events", &binary, r#"{"celsius":21}"#).await;
+        let answer = world
+            .request(http::Method::POST, "/events", &binary, r#"{"celsius":21}"#)
+            .await;
         assert_eq!(told(&answer), (StatusCode::ACCEPTED, 1, 0), "{}", answer.json());
-        assert_eq!(told(&send(&world, STRUCTURED, event("2")).await), (StatusCode::ACCEPTED, 1, 0));
+        assert_eq!(
+            told(&send(&world, STRUCTURED, event("2")).await),
+            (StatusCode::ACCEPTED, 1, 0)
+        );
         let batch = json!([event("3"), event("4"), event("3")]);
         assert_eq!(told(&send(&world, BATCH, batch).await), (StatusCode::ACCEPTED, 2, 1));
-        assert_eq!(told(&send(&world, BATCH, json!([])).await), (StatusCode::ACCEPTED, 0, 0));
+        assert_eq!(
+            told(&send(&world, BATCH, json!([])).await),
+            (StatusCode::ACCEPTED, 0, 0)
+        );
 
         let heard = async || counted(&world, "weather.report.published").await == 4;
-        world.until("analytics has all four", std::time::Duration::from_secs(1), heard).await?;
-        let stored = world.sql.query("SELECT subject, extensions FROM journal WHERE id = '1'")?;
+        world
+            .until("analytics has all four", std::time::Duration::from_secs(1), heard)
+            .await?;
+        let stored = world
+            .sql
+            .query("SELECT subject, extensions FROM journal WHERE id = '1'")?;
         let text = format!("{stored:?}");
-        assert!(text.contains("Zürich") && text.contains("0af7651916cd43dd8448eb211c80319c"), "{text}");
+        assert!(
+            text.contains("Zürich") && text.contains("0af7651916cd43dd8448eb211c80319c"),
+            "{text}"
+        );
         Ok(())
     })
 }
@@ -71,9 +88,15 @@ fn an_event_from_outside_is_accepted_in_every_mode_and_delivered() -> anyhow::Re
 #[test]
 fn an_event_that_is_sent_again_is_accepted_again_and_appended_once() -> anyhow::Result<()> {
     simulate(async |world| {
-        assert_eq!(told(&send(&world, STRUCTURED, event("1")).await), (StatusCode::ACCEPTED, 1, 0));
+        assert_eq!(
+            told(&send(&world, STRUCTURED, event("1")).await),
+            (StatusCode::ACCEPTED, 1, 0)
+        );
         for _ in 0..3 {
-            assert_eq!(told(&send(&world, STRUCTURED, event("1")).await), (StatusCode::ACCEPTED, 0, 1));
+            assert_eq!(
+                told(&send(&world, STRUCTURED, event("1")).await),
+                (StatusCode::ACCEPTED, 0, 1)
+            );
         }
         let both = json!([event("1"), event("2")]);
         assert_eq!(told(&send(&world, BATCH, both).await), (StatusCode::ACCEPTED, 1, 1));
@@ -123,11 +146,19 @@ fn events_with_a_partition_key_are_a_stream_in_order() -> anyhow::Result<()> {
             event["partitionkey"] = json!("paris");
             event
         };
-        assert_eq!(send(&world, BATCH, json!([keyed("1"), keyed("2")])).await.status, StatusCode::ACCEPTED);
+        assert_eq!(
+            send(&world, BATCH, json!([keyed("1"), keyed("2")])).await.status,
+            StatusCode::ACCEPTED
+        );
         assert_eq!(send(&world, STRUCTURED, keyed("3")).await.status, StatusCode::ACCEPTED);
         let answer = world.get(&format!("/events?stream=external/key/{SOURCE}/paris")).await;
         let json = answer.json();
-        let ids: Vec<_> = json.as_array().into_iter().flatten().map(|event| event["id"].clone()).collect();
+        let ids: Vec<_> = json
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|event| event["id"].clone())
+            .collect();
         assert_eq!(ids, ["1", "2", "3"]);
         Ok(())
     })
@@ -175,9 +206,16 @@ fn attributes_in_headers_change_nothing_of_a_structured_event() -> anyhow::Resul
             ("spin-path-info", "/_selvedge/bell"),
             ("x-forwarded-host", "todos.spin.internal"),
         ];
-        let answer = world.request(http::Method::POST, "/events", &headers, event("1").to_string()).await;
+        let answer = world
+            .request(http::Method::POST, "/events", &headers, event("1").to_string())
+            .await;
         assert_eq!(told(&answer), (StatusCode::ACCEPTED, 1, 0));
-        assert_eq!(world.sql.number("SELECT count(*) FROM journal WHERE id = '1' AND type LIKE 'weather%'"), 1);
+        assert_eq!(
+            world
+                .sql
+                .number("SELECT count(*) FROM journal WHERE id = '1' AND type LIKE 'weather%'"),
+            1
+        );
         assert_eq!(journal(&world).await, 1);
         Ok(())
     })
@@ -195,7 +233,10 @@ fn a_later_delivery_and_an_expiry_are_kept() -> anyhow::Result<()> {
         assert_eq!(world.sql.number(kept), 1);
         let mut wrong = event("2");
         wrong["deliverat"] = json!("tomorrow");
-        assert_eq!(send(&world, STRUCTURED, wrong).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(
+            send(&world, STRUCTURED, wrong).await.status,
+            StatusCode::UNPROCESSABLE_ENTITY
+        );
         Ok(())
     })
 }

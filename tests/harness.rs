@@ -12,7 +12,7 @@ use selvedge_testkit::{Simulation, World};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::application::promise;
+use crate::application::{promise, under_pressure};
 
 /// The project's root folder.
 pub fn root() -> PathBuf {
@@ -31,6 +31,12 @@ pub fn program() -> &'static Arc<Program> {
         let program = Program::compile(manifest, Some(cache), &|_| {});
         Arc::new(program.expect("the components are built: `cargo xtask build`"))
     })
+}
+
+/// The same application as chaos runs it.
+pub fn program_under_pressure() -> &'static Arc<Program> {
+    static PROGRAM: OnceLock<Arc<Program>> = OnceLock::new();
+    PROGRAM.get_or_init(|| under_pressure(&root(), |_| {}).expect("the components are built: `cargo xtask build`"))
 }
 
 /// Runs `test` in a simulated world of its own.
@@ -103,7 +109,7 @@ pub fn outstanding(world: &World) -> i64 {
         - world.sql.number("SELECT sum(cursor) FROM subscriptions")
         + world
             .sql
-            .number("SELECT count(*) FROM exceptions WHERE state <> 'dead'")
+            .number("SELECT count(*) FROM exceptions WHERE state NOT IN ('dead', 'discarded')")
 }
 
 /// Waits until nothing is left to do, and asserts that the promise was kept for all `events` of the journal.

@@ -46,12 +46,17 @@ fn an_application_that_is_well_says_so_in_every_part() -> anyhow::Result<()> {
                 outstanding(&world) == 0
             })
             .await?;
-        let nothing = |name| json!({ "subscription": name, "events": 0, "retries": 0, "deadLetters": 0 });
+        let nothing = |name: &str| json!({ "subscription": name, "events": 0, "retries": 0, "deadLetters": 0 });
+        let subscriptions = ["analytics", "notifications", "orders", "payments", "shipping"].map(nothing);
         let expected = json!({
             "status": "up",
-            "functions": { "todos": "up", "relay": "up", "notifications": "up", "analytics": "up" },
+            "functions": {
+                "admin": "up", "todos": "up", "relay": "up", "notifications": "up", "analytics": "up",
+                "orders": "up", "payments": "up", "shipping": "up",
+            },
             "stores": { "database": "up", "keyValue": "up" },
-            "subscriptions": [nothing("analytics"), nothing("notifications")],
+            "breakers": [],
+            "subscriptions": subscriptions,
             "adminToken": "not set: /admin is refused",
         });
         assert_eq!(world.get("/health").await.json(), expected);
@@ -90,7 +95,10 @@ fn a_function_that_does_not_answer_is_named() -> anyhow::Result<()> {
             );
             let report = world.get("/health").await.json();
             assert_eq!(report["status"], "down", "{report}");
-            let functions = json!({ "todos": "up", "relay": "up", "notifications": "down", "analytics": "up" });
+            let functions = json!({
+                "admin": "up", "todos": "up", "relay": "up", "notifications": "down", "analytics": "up",
+                "orders": "up", "payments": "up", "shipping": "up",
+            });
             assert_eq!(report["functions"], functions);
 
             faults.clear();

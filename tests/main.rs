@@ -2,6 +2,8 @@
 
 mod application;
 mod harness;
+mod mutant_hunt;
+mod todo_journey;
 
 mod allowed_hosts;
 mod asyncapi;
@@ -16,6 +18,7 @@ mod hot_swap;
 mod idempotency;
 mod journey;
 mod lost_bell;
+mod mutants;
 mod platform;
 mod real_process;
 mod retry;

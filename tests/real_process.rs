@@ -165,7 +165,10 @@ fn an_open_stream_of_events_does_not_hold_up_the_stop() -> anyhow::Result<()> {
     let begun = Instant::now();
     let mut rest = String::new();
     answer.read_to_string(&mut rest)?;
-    assert!(rest.ends_with("0\r\n\r\n"), "the body has an end, so the client comes back: {rest:?}");
+    assert!(
+        rest.ends_with("0\r\n\r\n"),
+        "the body has an end, so the client comes back: {rest:?}"
+    );
     let status = process.ended(END_WITHIN)?;
     assert_eq!(status.code(), Some(0), "{status}");
     assert!(begun.elapsed() < END_WITHIN);

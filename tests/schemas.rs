@@ -13,7 +13,10 @@ fn every_schema_compiles_and_says_where_it_is_served() {
     for (event_type, schema) in schemas().iter() {
         schema.compile().expect(event_type);
         let document = schema.document();
-        assert_eq!(document["$schema"], "https://json-schema.org/draft/2020-12/schema", "{event_type}");
+        assert_eq!(
+            document["$schema"], "https://json-schema.org/draft/2020-12/schema",
+            "{event_type}"
+        );
         assert_eq!(document["$id"], schema_uri(event_type));
         assert_eq!(document["title"], event_type);
         assert!(document["description"].is_string(), "{event_type}");
@@ -48,7 +51,9 @@ fn the_check_finds_an_event_that_is_not_as_its_schema_says() -> anyhow::Result<(
             ("dataschema = NULL", "dataschema"),
             ("type = 'todos.task.invented'", "no schema"),
         ] {
-            world.sql.change("CREATE TABLE IF NOT EXISTS kept AS SELECT * FROM journal")?;
+            world
+                .sql
+                .change("CREATE TABLE IF NOT EXISTS kept AS SELECT * FROM journal")?;
             world.sql.change(&format!("UPDATE journal SET {change}"))?;
             let violations = format!("{:?}", events_have_their_schemas(&world));
             assert!(violations.contains(said), "{change}: {violations}");
@@ -77,7 +82,11 @@ fn a_schema_is_served_under_the_path_of_its_dataschema() -> anyhow::Result<()> {
             "/schemas/..%2Fschemas%2Ftodos.task.created.json",
         ] {
             let answer = world.get(path).await;
-            assert_eq!((answer.status, answer.json()["status"] == Value::from(404)), (StatusCode::NOT_FOUND, true), "{path}");
+            assert_eq!(
+                (answer.status, answer.json()["status"] == Value::from(404)),
+                (StatusCode::NOT_FOUND, true),
+                "{path}"
+            );
         }
         Ok(())
     })

@@ -1,6 +1,8 @@
 //! `cargo xtask sim`: searches seeds for a broken promise, replays one, and makes it small.
 
 mod application;
+mod mutant_hunt;
+mod todo_journey;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,7 +13,6 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Parser;
 use selvedge_engine::Program;
-use selvedge_engine::config::Manifest;
 use selvedge_testkit::chaos::{self, Bounds, Outcome};
 
 /// Runs the application's components in simulated worlds, under faults that a seed decides.
@@ -21,6 +22,9 @@ struct Options {
     /// Replays one seed and tells its story.
     #[arg(long, conflicts_with = "runs")]
     seed: Option<u64>,
+    /// Hunts the kernel's mutants and says what finds each.
+    #[arg(long, conflicts_with_all = ["seed", "runs"])]
+    mutants: bool,
     /// Searches this many seeds.
     #[arg(long, default_value_t = 1_000)]
     runs: u64,
@@ -40,9 +44,10 @@ fn main() -> anyhow::Result<ExitCode> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .context("tests/ lies in the project")?;
-    let manifest = Manifest::read(&root.join("spin.toml"))?;
-    let cache = root.join("target/component-cache");
-    let program = Arc::new(Program::compile(manifest, Some(cache), &|_| {})?);
+    if options.mutants {
+        return hunt(root);
+    }
+    let program = application::under_pressure(root, |_| {})?;
     let bounds = Bounds {
         commands: options.commands,
         faults: options.faults,
@@ -54,7 +59,25 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn run(program: &Arc<Program>, seed: u64, bounds: Bounds, told: bool) -> Outcome {
-    chaos::run(program, seed, bounds, &application::Todos, &application::promise, told)
+    chaos::run(
+        program,
+        seed,
+        bounds,
+        &application::Todos,
+        &application::promise_under_pressure,
+        told,
+    )
+}
+
+fn hunt(root: &Path) -> anyhow::Result<ExitCode> {
+    let hunted = mutant_hunt::hunt_all(root)?;
+    let missed = hunted.iter().filter(|(.., found)| found.is_none()).count();
+    println!("{} mutants, {missed} not found", hunted.len());
+    Ok(if missed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Tells the story of one seed; a failing one is made small first.

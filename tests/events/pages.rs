@@ -60,7 +60,13 @@ fn filters_are_kept_from_page_to_page() -> anyhow::Result<()> {
         let (both, _) = follow(&world, "/events?limit=1&type=weather.*.*,todos.task.created").await;
         assert_eq!(both.concat().len(), 5);
         let answer = world.get(&format!("/events?stream=todos.task/{todo}")).await;
-        let types: Vec<_> = answer.json().as_array().expect("a batch").iter().map(|event| event["type"].clone()).collect();
+        let types: Vec<_> = answer
+            .json()
+            .as_array()
+            .expect("a batch")
+            .iter()
+            .map(|event| event["type"].clone())
+            .collect();
         assert_eq!(types, ["todos.task.created", "todos.task.completed"]);
         let created = &answer.json()[0];
         assert_eq!(created["dataschema"], "selvedge:/schemas/todos.task.created.json");
@@ -74,7 +80,15 @@ fn what_is_no_filter_is_a_400_that_names_it() -> anyhow::Result<()> {
     simulate(async |world| {
         for path in ["/events", "/events/stream"] {
             let many = format!("type={}", vec!["a.b.c"; 21].join(","));
-            for query in ["after=x", "after=-1", "after=1.5", "type=Nonsense", "type=", "type=a.b", &many] {
+            for query in [
+                "after=x",
+                "after=-1",
+                "after=1.5",
+                "type=Nonsense",
+                "type=",
+                "type=a.b",
+                &many,
+            ] {
                 let answer = world.get(&format!("{path}?{query}")).await;
                 assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}?{query}");
                 let name = query.split('=').next().unwrap_or_default();

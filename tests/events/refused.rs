@@ -23,8 +23,20 @@ async fn refused(world: &World, content_type: &str, body: impl Into<Bytes>, stat
 #[test]
 fn bodies_that_cannot_be_read_are_a_400() -> anyhow::Result<()> {
     simulate(async |world| {
-        let bad_utf8 = [br#"{"specversion":"1.0","id":""#, &b"\xff"[..], br#"","source":"/x","type":"a.b.c"}"#].concat();
-        let bodies: [Vec<u8>; 6] = [b"".to_vec(), b"{".to_vec(), b"nonsense".to_vec(), b"3".to_vec(), b"{}{}".to_vec(), bad_utf8];
+        let bad_utf8 = [
+            br#"{"specversion":"1.0","id":""#,
+            &b"\xff"[..],
+            br#"","source":"/x","type":"a.b.c"}"#,
+        ]
+        .concat();
+        let bodies: [Vec<u8>; 6] = [
+            b"".to_vec(),
+            b"{".to_vec(),
+            b"nonsense".to_vec(),
+            b"3".to_vec(),
+            b"{}{}".to_vec(),
+            bad_utf8,
+        ];
         for body in bodies {
             if !body.is_empty() {
                 refused(&world, BATCH, body.clone(), StatusCode::BAD_REQUEST).await;
@@ -44,7 +56,13 @@ fn bodies_that_cannot_be_read_are_a_400() -> anyhow::Result<()> {
 fn other_formats_are_a_415() -> anyhow::Result<()> {
     simulate(async |world| {
         for content_type in ["application/cloudevents+avro", "application/json", "text/plain"] {
-            let detail = refused(&world, content_type, event("1").to_string(), StatusCode::UNSUPPORTED_MEDIA_TYPE).await;
+            let detail = refused(
+                &world,
+                content_type,
+                event("1").to_string(),
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            )
+            .await;
             assert!(detail.contains("application/cloudevents+json"), "{detail}");
         }
         assert_eq!(journal(&world).await, 0);
@@ -79,7 +97,10 @@ fn attributes_that_are_wrong_are_a_422_that_names_them() -> anyhow::Result<()> {
             assert!(detail.contains(name), "{name}: {detail}");
             let batch = json!([super::event("good"), event]).to_string();
             let detail = refused(&world, BATCH, batch, StatusCode::UNPROCESSABLE_ENTITY).await;
-            assert!(detail.contains("event 1 of the batch") || detail.contains("[1].type"), "{detail}");
+            assert!(
+                detail.contains("event 1 of the batch") || detail.contains("[1].type"),
+                "{detail}"
+            );
         }
         assert_eq!(journal(&world).await, 0);
         Ok(())
@@ -128,7 +149,9 @@ fn json_that_nests_too_deep_and_too_many_headers_are_refused() -> anyhow::Result
         let names: Vec<_> = (0..120).map(|number| format!("x-{number}")).collect();
         let mut headers: Vec<_> = names.iter().map(|name| (&**name, "1")).collect();
         headers.push(("content-type", STRUCTURED));
-        let answer = world.request(http::Method::POST, "/events", &headers, event("1").to_string()).await;
+        let answer = world
+            .request(http::Method::POST, "/events", &headers, event("1").to_string())
+            .await;
         assert_eq!(answer.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
         assert_eq!(journal(&world).await, 0);
         Ok(())
@@ -139,9 +162,7 @@ fn json_that_nests_too_deep_and_too_many_headers_are_refused() -> anyhow::Result
 fn an_unknown_type_is_taken_and_a_known_one_is_checked_against_its_schema() -> anyhow::Result<()> {
     simulate(async |world| {
         assert_eq!(send(&world, STRUCTURED, event("1")).await.status, StatusCode::ACCEPTED);
-        let imported = |id: &str, data: serde_json::Value| {
-            json!({ "specversion": "1.0", "id": id, "source": "/crm", "type": "contacts.contact.imported", "data": data })
-        };
+        let imported = |id: &str, data: serde_json::Value| json!({ "specversion": "1.0", "id": id, "source": "/crm", "type": "contacts.contact.imported", "data": data });
         let detail = refused(
             &world,
             STRUCTURED,
@@ -159,10 +180,17 @@ fn an_unknown_type_is_taken_and_a_known_one_is_checked_against_its_schema() -> a
 
         let good = imported("1", json!({ "email": "ada@example.org" }));
         assert_eq!(send(&world, STRUCTURED, &good).await.status, StatusCode::ACCEPTED);
-        assert_eq!(send(&world, STRUCTURED, &good).await.status, StatusCode::ACCEPTED, "and again");
-        let schema = "SELECT count(*) FROM journal WHERE dataschema = 'selvedge:/schemas/contacts.contact.imported.json'";
+        assert_eq!(
+            send(&world, STRUCTURED, &good).await.status,
+            StatusCode::ACCEPTED,
+            "and again"
+        );
+        let schema =
+            "SELECT count(*) FROM journal WHERE dataschema = 'selvedge:/schemas/contacts.contact.imported.json'";
         assert_eq!(world.sql.number(schema), 1);
         let heard = async || counted(&world, "contacts.contact.imported").await == 1;
-        world.until("it is delivered", std::time::Duration::from_secs(1), heard).await
+        world
+            .until("it is delivered", std::time::Duration::from_secs(1), heard)
+            .await
     })
 }

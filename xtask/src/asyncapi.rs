@@ -29,7 +29,8 @@ pub fn install() -> Result<bool> {
     }
     say("the AsyncAPI parser, from npm");
     let mut npm = Command::new("npm");
-    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder);
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .current_dir(&folder);
     let failure = match process::status(&mut npm) {
         Ok(status) if status.success() => return Ok(true),
         Ok(status) => format!("npm ended with {status}"),
@@ -37,8 +38,12 @@ pub fn install() -> Result<bool> {
     };
     // Half of it would be taken for the whole next time.
     if let Err(error) = std::fs::remove_file(folder.join("package-lock.json")) {
-        say(format_args!("target/asyncapi/package-lock.json can't be removed: {error}"));
+        say(format_args!(
+            "target/asyncapi/package-lock.json can't be removed: {error}"
+        ));
     }
-    say(format_args!("NOT CHECKED: {failure}, so AsyncAPI's own parser doesn't see /asyncapi.json. Install Node.js with npm for it."));
+    say(format_args!(
+        "NOT CHECKED: {failure}, so AsyncAPI's own parser doesn't see /asyncapi.json. Install Node.js with npm for it."
+    ));
     Ok(false)
 }

@@ -64,7 +64,6 @@ impl Test {
         }
         Ok(())
     }
-
 }
 
 fn run_all(totals: &mut Totals, arguments: &[OsString]) -> Result<()> {

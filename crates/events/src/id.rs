@@ -59,6 +59,16 @@ pub fn derived_id(cause_source: &str, cause_id: &str, producer: &str, index: u32
     id.into_uuid().to_string()
 }
 
+/// Whether a text is a UUID in its usual form, which all ids of this crate have: 36 characters, with hyphens.
+///
+/// ```
+/// assert!(selvedge_events::is_uuid(&selvedge_events::new_id(1_767_225_600_000, [0; 10])));
+/// assert!(!selvedge_events::is_uuid("u1"));
+/// ```
+pub fn is_uuid(text: &str) -> bool {
+    text.len() == uuid::fmt::Hyphenated::LENGTH && Uuid::try_parse(text).is_ok()
+}
+
 /// The time within a UUIDv7, in milliseconds since the Unix epoch; `None` for any other id.
 pub fn unix_ms_of(id: &str) -> Option<u64> {
     let id = Uuid::try_parse(id).ok()?;

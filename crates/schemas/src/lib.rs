@@ -47,13 +47,17 @@ pub struct Schemas {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Forged {
     /// Its source is that of a function.
-    #[error("`source` {claimed} is that of a function of this application: send one of your own, such as a URI of yours")]
+    #[error(
+        "`source` {claimed} is that of a function of this application: send one of your own, such as a URI of yours"
+    )]
     Source {
         /// The source that the event claims.
         claimed: String,
     },
     /// Its type is in a domain whose events functions append.
-    #[error("types of the domain `{domain}` are appended by a function of this application only: send a type of your own")]
+    #[error(
+        "types of the domain `{domain}` are appended by a function of this application only: send a type of your own"
+    )]
     Domain {
         /// The first part of the event's type.
         domain: String,
@@ -78,7 +82,9 @@ impl Schemas {
         let mut files = Vec::new();
         for entry in entries {
             let path = entry.map_err(unreadable(folder))?.path();
-            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                continue;
+            };
             if name.ends_with(".json") {
                 let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
                 files.push((name.to_owned(), text));
@@ -119,7 +125,8 @@ impl Schemas {
     /// # Errors
     /// What is wrong with it: at least one mistake, and at most [`schema::MISTAKES_MAX`].
     pub fn check(&self, event: &Event) -> Result<(), Vec<Mistake>> {
-        self.get(&event.event_type).map_or(Ok(()), |schema| schema.check(&event.data))
+        self.get(&event.event_type)
+            .map_or(Ok(()), |schema| schema.check(&event.data))
     }
 
     /// Whether an event may come from outside: functions' sources and functions' domains are theirs alone. A type whose
@@ -141,8 +148,13 @@ impl Schemas {
             });
         }
         let domain = domain(&event.event_type);
-        let is_public = self.get(&event.event_type).is_some_and(|schema| schema.publisher().is_none());
-        let is_owned = || self.iter().any(|(name, schema)| schema.publisher().is_some() && self::domain(name) == domain);
+        let is_public = self
+            .get(&event.event_type)
+            .is_some_and(|schema| schema.publisher().is_none());
+        let is_owned = || {
+            self.iter()
+                .any(|(name, schema)| schema.publisher().is_some() && self::domain(name) == domain)
+        };
         if !is_public && is_owned() {
             return Err(Forged::Domain {
                 domain: domain.to_owned(),
@@ -171,7 +183,9 @@ mod tests {
     }
 
     fn event(source: &str, event_type: &str) -> Event {
-        Event::new("1", source, event_type).with_json(&serde_json::json!({})).expect("JSON")
+        Event::new("1", source, event_type)
+            .with_json(&serde_json::json!({}))
+            .expect("JSON")
     }
 
     #[test]
@@ -191,7 +205,11 @@ mod tests {
             ("/me", "todos.import.requested"),
             ("/todosphere", "stocks.price.changed"),
         ] {
-            assert_eq!(schemas.check_outside(&event(source, event_type)), Ok(()), "{event_type}");
+            assert_eq!(
+                schemas.check_outside(&event(source, event_type)),
+                Ok(()),
+                "{event_type}"
+            );
         }
     }
 
@@ -199,7 +217,9 @@ mod tests {
     fn a_type_without_a_schema_may_have_any_data() {
         let schemas = schemas();
         assert_eq!(schemas.check(&event("/me", "stocks.price.changed")), Ok(()));
-        let mistakes = schemas.check(&event("/todos", "todos.task.created")).expect_err("no title");
+        let mistakes = schemas
+            .check(&event("/todos", "todos.task.created"))
+            .expect_err("no title");
         assert!(mistakes[0].reason.contains("title"), "{mistakes:?}");
     }
 
@@ -224,7 +244,10 @@ mod tests {
         std::fs::write(folder.path().join("a.b.c.json"), "{}").expect("written");
         std::fs::write(folder.path().join("README.md"), "no schema").expect("written");
         let schemas = Schemas::read(folder.path()).expect("readable");
-        assert_eq!(schemas.iter().map(|(event_type, _)| event_type).collect::<Vec<_>>(), ["a.b.c"]);
+        assert_eq!(
+            schemas.iter().map(|(event_type, _)| event_type).collect::<Vec<_>>(),
+            ["a.b.c"]
+        );
         let nowhere = Schemas::read(&folder.path().join("nowhere")).expect("empty");
         assert_eq!(nowhere.iter().count(), 0);
         let file = folder.path().join("a.b.c.json");

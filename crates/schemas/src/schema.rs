@@ -48,7 +48,11 @@ impl Schema {
         let publisher = match document.get(PUBLISHER) {
             None => None,
             Some(Value::String(source)) if !source.is_empty() => Some(source.clone()),
-            Some(_) => return Err(refuse("`x-publisher` must be the source of a function, such as \"/todos\"")),
+            Some(_) => {
+                return Err(refuse(
+                    "`x-publisher` must be the source of a function, such as \"/todos\"",
+                ));
+            }
         };
         Ok(Self {
             file: file.to_owned(),
@@ -104,12 +108,16 @@ impl Schema {
             }]
         };
         let Data::Json(json) = data else {
-            return Err(whole("is no JSON: events of this type carry JSON, with `datacontenttype` application/json".to_owned()));
+            return Err(whole(
+                "is no JSON: events of this type carry JSON, with `datacontenttype` application/json".to_owned(),
+            ));
         };
         let value: Value = serde_json::from_str(json.get())
             .map_err(|_| whole("has a number that can't be read: send a smaller one".to_owned()))?;
         // A schema that doesn't compile is a mistake of the application: nothing can be said to be valid by it.
-        let validator = self.compile().map_err(|error| whole(format!("can't be checked: {error}")))?;
+        let validator = self
+            .compile()
+            .map_err(|error| whole(format!("can't be checked: {error}")))?;
         let mistakes: Vec<_> = validator.iter_errors(&value).take(MISTAKES_MAX).map(mistake).collect();
         if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
     }
@@ -143,7 +151,9 @@ mod tests {
                 "properties": {"at": {"type": "string", "format": "date-time"}, "n": {"type": "integer", "minimum": 1}}}"#,
         );
         assert_eq!(schema.check(&json(r#"{"at": "2026-01-31T12:00:00Z", "n": 1}"#)), Ok(()));
-        let mistakes = schema.check(&json(r#"{"at": "secret", "n": 0}"#)).expect_err("two mistakes");
+        let mistakes = schema
+            .check(&json(r#"{"at": "secret", "n": 0}"#))
+            .expect_err("two mistakes");
         let paths: Vec<_> = mistakes.iter().map(|mistake| &*mistake.path).collect();
         assert_eq!(paths, ["/at", "/n"], "{mistakes:?}");
         assert!(!mistakes[0].reason.contains("secret"), "{mistakes:?}");
@@ -154,14 +164,20 @@ mod tests {
     fn data_that_is_no_json_is_a_mistake() {
         let schema = schema("true");
         for data in [Data::None, Data::Text("x".to_owned()), Data::Binary(vec![1])] {
-            assert!(schema.check(&data).expect_err("no JSON")[0].reason.starts_with("is no JSON"));
+            assert!(
+                schema.check(&data).expect_err("no JSON")[0]
+                    .reason
+                    .starts_with("is no JSON")
+            );
         }
     }
 
     #[test]
     fn mistakes_are_bounded() {
         let schema = schema(r#"{"items": {"type": "string"}}"#);
-        let many = schema.check(&json(&format!("[{}1]", "1,".repeat(100)))).expect_err("numbers");
+        let many = schema
+            .check(&json(&format!("[{}1]", "1,".repeat(100))))
+            .expect_err("numbers");
         assert_eq!(many.len(), MISTAKES_MAX);
     }
 
@@ -173,7 +189,10 @@ mod tests {
             r#"{"$ref": "https://example.com/other.json"}"#,
         ] {
             let error = schema(text).compile().expect_err(text);
-            assert!(error.to_string().starts_with("schemas/a.b.c.json is no JSON Schema: "), "{error}");
+            assert!(
+                error.to_string().starts_with("schemas/a.b.c.json is no JSON Schema: "),
+                "{error}"
+            );
             assert!(schema(text).check(&json("{}")).is_err());
         }
     }

@@ -124,6 +124,15 @@ pub enum Error {
         timeout_ms: u64,
     },
 
+    /// No HTTP request was made, since too many failed before: the circuit breaker is open.
+    #[error("{target} isn't called: its circuit breaker is open, call again in {retry_after_ms} ms")]
+    CircuitOpen {
+        /// The breaker's name: whom the request was for.
+        target: String,
+        /// When calling again is worth while, in milliseconds from now.
+        retry_after_ms: u64,
+    },
+
     /// An HTTP answer came, and it isn't what was asked for.
     #[error("{target} answered {reason}")]
     Answer {
@@ -161,6 +170,7 @@ impl Error {
             | Self::KeyValue { .. }
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
+            | Self::CircuitOpen { .. }
             | Self::Answer { .. } => true,
             Self::DuplicateEvent { .. }
             | Self::EventTooLarge { .. }

@@ -63,13 +63,14 @@ pub fn read(host: &Host, filter: &Filter, after: i64, limit: u32) -> Result<Page
     );
     let mut records = journal::records(host.execute(&statement, parameters)?)?;
     let is_full = records.len() >= limit as usize;
-    let cursor = records
-        .last()
-        .filter(|_| is_full)
-        .map_or(end, |record| record.position);
+    let cursor = records.last().filter(|_| is_full).map_or(end, |record| record.position);
     // SQL's pattern takes dots for other characters.
     records.retain(|record| {
-        filter.types.is_empty() || filter.types.iter().any(|pattern| pattern.matches(&record.event.event_type))
+        filter.types.is_empty()
+            || filter
+                .types
+                .iter()
+                .any(|pattern| pattern.matches(&record.event.event_type))
     });
     Ok(Page {
         records,

@@ -4,13 +4,12 @@ use std::future::Future;
 
 use http::{HeaderName, Method, StatusCode};
 use selvedge_events::{Event, http_binding};
-use serde_json::json;
 
 use crate::delivery::{self, Outcome};
 use crate::host::LocalFuture;
-use crate::http::{Matched, Pattern, Problem, Reply, Request, Response, Streaming};
+use crate::http::{Matched, Pattern, Problem, Reply, Request, Response, Streaming, Upstream};
 use crate::schema::Tables;
-use crate::{Error, Host, health, inbox, limits};
+use crate::{Error, Host, bearer, health, inbox, limits};
 
 /// What answers a route.
 type Handler = Box<dyn Fn(Host, Request) -> LocalFuture<Result<Reply, Problem>>>;
@@ -40,9 +39,12 @@ pub type Effect = Box<dyn Fn(Host, Vec<Event>) -> LocalFuture<Result<Vec<Outcome
 pub struct Function {
     name: &'static str,
     tables: Vec<Tables>,
+    breakers: Vec<String>,
     routes: Vec<Route>,
     effect: Option<Effect>,
     large_bodies: Vec<(&'static str, usize)>,
+    /// The variable whose token guards its routes.
+    token_variable: Option<&'static str>,
 }
 
 struct Route {
@@ -57,15 +59,23 @@ impl Function {
         Self {
             name,
             tables: Vec::new(),
+            breakers: Vec::new(),
             routes: Vec::new(),
             effect: None,
             large_bodies: Vec::new(),
+            token_variable: None,
         }
     }
 
     /// Declares tables of its own. They are there before any handler uses the database.
     pub fn tables(mut self, tables: Tables) -> Self {
         self.tables.push(tables);
+        self
+    }
+
+    /// Says whom it calls: `/health` shows the upstream's circuit breaker.
+    pub fn upstream(mut self, upstream: &Upstream) -> Self {
+        self.breakers.push(upstream.name().to_owned());
         self
     }
 
@@ -140,6 +150,13 @@ impl Function {
         self
     }
 
+    /// Lets nobody at its routes whose request doesn't bring the bearer token that the variable of this name holds:
+    /// [`bearer::check`]. Deliveries and the question for its health, which no public route leads to, aren't guarded.
+    pub fn bearer_token(mut self, variable: &'static str) -> Self {
+        self.token_variable = Some(variable);
+        self
+    }
+
     fn route<H, F>(mut self, method: Method, path: &'static str, handler: H) -> Self
     where
         H: Fn(Host, Request) -> F + 'static,
@@ -191,9 +208,7 @@ impl Function {
                 let delivered = deliver(host, effect, &subscription, request).await;
                 delivered.map(Reply::Whole)
             }
-            _ if request.path == health::PATH => {
-                Ok(Response::ok(&json!({ "function": self.name, "status": "up" })).into())
-            }
+            _ if request.path == health::PATH => Ok(Response::ok(&health::Up::new(self.name, &self.breakers)).into()),
             _ => self.dispatch(host, request).await,
         };
         answered.unwrap_or_else(|problem| Response::from(problem).into())
@@ -207,6 +222,9 @@ impl Function {
     }
 
     async fn dispatch(&self, host: &Host, mut request: Request) -> Result<Reply, Problem> {
+        if let Some(variable) = self.token_variable {
+            bearer::check(host, &request, variable).await?;
+        }
         // A HEAD is a GET whose body isn't sent.
         let wanted = if request.method == Method::HEAD {
             Method::GET

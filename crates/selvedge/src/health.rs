@@ -1,8 +1,12 @@
 //! Whether the application is well: its functions, its stores, and how far its subscriptions are behind.
 
-use http::Method;
-use serde::Serialize;
+use std::collections::BTreeSet;
 
+use futures::future::join_all;
+use http::Method;
+use serde::{Deserialize, Serialize};
+
+use crate::breaker::shared::{self, Report};
 use crate::http::Call;
 use crate::{Error, Host, limits};
 
@@ -23,17 +27,54 @@ pub struct Lag {
     pub dead_letters: i64,
 }
 
+/// What a function that is up says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Up {
+    function: String,
+    status: String,
+    /// The circuit breakers under which it makes calls, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub breakers: Vec<String>,
+}
+
+impl Up {
+    /// What the function of this name says.
+    pub fn new(function: &str, breakers: &[String]) -> Self {
+        Self {
+            function: function.to_owned(),
+            status: "up".to_owned(),
+            breakers: breakers.to_vec(),
+        }
+    }
+}
+
 /// Asks a component of the application whether it is up.
 ///
 /// # Errors
 /// Why it isn't.
-pub async fn check_function(host: &Host, component: &str) -> Result<(), Error> {
+pub async fn check_function(host: &Host, component: &str) -> Result<Up, Error> {
     let call = Call::chained(Method::GET, component, PATH);
     let target = call.target();
-    host.send_within(call, limits::HEALTH_TIMEOUT_MS)
+    let answer = host
+        .send_within(call, limits::HEALTH_TIMEOUT_MS)
         .await?
-        .successful(&target)
-        .map(drop)
+        .successful(&target)?;
+    serde_json::from_slice(&answer.body).map_err(|error| Error::Answer {
+        target,
+        reason: format!("with something else than that it is up: {error}"),
+    })
+}
+
+/// The circuit breakers under which these components make calls, by name, each once. A component that isn't up says
+/// nothing of its breakers.
+///
+/// # Errors
+/// What the key-value store fails with.
+pub async fn breakers(host: &Host, components: &[&str]) -> Result<Vec<Report>, Error> {
+    let asked = components.iter().map(|component| check_function(host, component));
+    let up = join_all(asked).await.into_iter().flatten();
+    let names: BTreeSet<String> = up.flat_map(|up| up.breakers).collect();
+    shared::reports(host, names.into_iter().collect())
 }
 
 /// Asks the database for one row.

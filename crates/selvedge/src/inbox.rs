@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::delivery::Outcome;
 use crate::function::Effect;
-use crate::{Error, Host, limits};
+use crate::{Error, Host, limits, mutant};
 
 /// Has every event of the batch take effect that hasn't yet, and says what became of each, in the batch's order.
 ///
@@ -40,12 +40,15 @@ pub async fn receive(
         return Ok(outcomes);
     }
     let count = pending.len();
+    if mutant::is("marker_before_effect") {
+        host.set_many(places.iter().map(|place| (keys[*place].clone(), Vec::new())).collect())?;
+    }
     let results = effect(host.clone(), pending).await?;
     assert_eq!(results.len(), count, "an effect says of every event what became of it");
 
     let mut markers = Vec::with_capacity(count);
     for (place, outcome) in places.into_iter().zip(results) {
-        if outcome == Outcome::Success {
+        if outcome == Outcome::Success || mutant::is("marker_for_what_failed") {
             markers.push((keys[place].clone(), Vec::new()));
         }
         outcomes[place] = outcome;

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use selvedge_events::Event;
 use selvedge_events::extension::{CORRELATION_ID, TRACE_PARENT};
+use selvedge_events::{Event, Timestamp};
 
 use crate::host::{Value, placeholders};
 use crate::journal::{self, Appended, Record};
@@ -187,7 +187,8 @@ fn append(host: &Host, events: &[Event], trace: Option<&str>) -> Result<Appended
         let stream = stream(&event);
         let place = lengths.entry(stream.clone()).or_default();
         *place += 1;
-        journal::push_row(&mut parameters, &stream, *place, now_ms, event)?;
+        let time_ms = event.time.map_or(now_ms, Timestamp::unix_ms);
+        journal::push_row(&mut parameters, &stream, *place, time_ms, event)?;
     }
     // A SELECT from the table that is written to is evaluated as a whole before the first row is written.
     let statement = format!(

@@ -6,7 +6,7 @@ use selvedge_events::{Data, Event, ExtensionValue, Timestamp};
 use serde::Deserialize;
 
 use crate::host::{Host, Row, Value, placeholders};
-use crate::{Error, limits};
+use crate::{Error, limits, mutant};
 
 /// The columns that [`Record::from_row`] reads, in its order.
 pub const COLUMNS: &str = "journal.position, journal.stream, journal.version, journal.id, journal.source, journal.type, \
@@ -49,19 +49,28 @@ pub fn append(host: &Host, stream: &str, expected_version: i64, events: Vec<Even
             limit: limits::APPEND_EVENTS_MAX,
         });
     }
+    let expected_version = match mutant::is("append_at_any_version") {
+        true => read_stream(host, stream)?.len() as i64,
+        false => expected_version,
+    };
     let source_uri = events[0].source.clone();
     let count = events.len();
     let mut parameters = Vec::with_capacity(count * COLUMN_COUNT);
-    let now_ms = host.now_ms();
     for (version, event) in (expected_version + 1..).zip(events) {
-        push_row(&mut parameters, stream, version, now_ms, event)?;
+        let time_ms = event.time.map_or_else(|| host.now_ms(), Timestamp::unix_ms);
+        push_row(&mut parameters, stream, version, time_ms, event)?;
     }
     let statement = format!(
         "INSERT INTO journal (id, source, type, subject, stream, version, time_ms, datacontenttype, dataschema, extensions, data)
          VALUES {} RETURNING (SELECT awake_until_ms FROM relay WHERE id = 1)",
         placeholders(count, COLUMN_COUNT)
     );
-    appended(host.execute(&statement, parameters), stream, expected_version, &source_uri)
+    appended(
+        host.execute(&statement, parameters),
+        stream,
+        expected_version,
+        &source_uri,
+    )
 }
 
 /// What an INSERT into the journal did, which returns until when a relay is awake.
@@ -174,7 +183,7 @@ pub(crate) fn push_row(
     row: &mut Vec<Value>,
     stream: &str,
     version: i64,
-    now_ms: i64,
+    time_ms: i64,
     event: Event,
 ) -> Result<(), Error> {
     event.validate()?;
@@ -193,7 +202,7 @@ pub(crate) fn push_row(
         event.subject.into(),
         stream.into(),
         version.into(),
-        event.time.map_or(now_ms, Timestamp::unix_ms).into(),
+        time_ms.into(),
         event.datacontenttype.into(),
         event.dataschema.into(),
         write_extensions(&event.extensions)?.into(),

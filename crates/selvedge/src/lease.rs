@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use crate::host::{Host, Value, placeholders};
-use crate::{Error, limits};
+use crate::{Error, limits, mutant};
 
 /// The SQL condition that a lease is free at the time of its two parameters, [`free_parameters`]. A lease that ends
 /// later than any holder would say was taken before the clock was set back, and is free too.
@@ -25,6 +25,9 @@ pub fn is_free(leased_until_ms: i64, now_ms: i64) -> bool {
 
 /// When a lease that is taken or renewed now ends.
 pub fn until_ms(now_ms: i64) -> i64 {
+    if mutant::is("lease_without_end") {
+        return i64::MAX;
+    }
     now_ms + limits::LEASE_MS
 }
 

@@ -5,7 +5,10 @@
 //! [`journal`], as [`ingest`] does with events from outside; the [`bell`] wakes the relay, and [`feed`] lets others read. The
 //! [`relay`] finds who hears the event ([`subscription`]), takes a [`lease`] on what it is about to do, and sends a
 //! [`delivery`] to each function, whose [`inbox`] lets every event take effect once. What failed is tried again
-//! ([`retry`]) or becomes a [`dead_letter`].
+//! ([`retry`]) or becomes a [`dead_letter`]. Calls that functions make to each other and to the outside go through an
+//! [`http::Upstream`] and its circuit [`breaker`]. What several functions do together is led by a [`saga`], and what only
+//! somebody outside can do is asked of a [`provider`]. An operator sees how far everybody is ([`progress`]) and brings
+//! what is missing by a [`replay`], behind a [`bearer`] token.
 //!
 //! The rules are free of clocks, randomness and I/O: those come through the port in [`host`], whose only adapter is
 //! `spin`.
@@ -44,6 +47,18 @@ pub mod retry;
 
 pub mod dead_letter;
 
+pub mod breaker;
+
+pub mod saga;
+
+pub mod provider;
+
+pub mod replay;
+
+pub mod progress;
+
+pub mod bearer;
+
 pub mod trace;
 
 pub mod schema;
@@ -55,6 +70,8 @@ pub mod host;
 pub mod limits;
 
 pub mod error;
+
+mod mutant;
 
 #[cfg(feature = "spin")]
 pub mod spin;

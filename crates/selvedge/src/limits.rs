@@ -34,7 +34,9 @@ pub const SUBSCRIPTIONS_MAX: usize = 200;
 pub const SUBSCRIPTION_NAME_BYTES_MAX: usize = 64;
 /// The reason that is kept for a failed delivery, in bytes.
 pub const REASON_BYTES_MAX: usize = 500;
-/// Due retries that one pass takes up.
+/// Exceptions that one statement writes: with a dozen parameters each they stay below SQLite's 32,766.
+pub const EXCEPTIONS_PER_STATEMENT_MAX: usize = 1_000;
+/// Due retries and delayed events that one pass takes up.
 pub const RETRIES_PER_PASS_MAX: u32 = 64;
 
 /// How long a delivery may take unless its subscription says otherwise, in milliseconds.
@@ -65,12 +67,29 @@ pub const BELL_TIMEOUT_MS: u64 = 5_000;
 /// How long one function may take to say that it is healthy, in milliseconds.
 pub const HEALTH_TIMEOUT_MS: u64 = 2_000;
 
+/// How long an instance goes by what it saw of a circuit breaker's state before it asks the store again, in milliseconds.
+pub const BREAKER_SEEN_MS: i64 = 1_000;
+/// How much longer than its call a circuit breaker's probe may take, in milliseconds: the time for saying how it ended.
+pub const PROBE_MARGIN_MS: u64 = 1_000;
+/// How long an upstream may take for one call unless it is said otherwise, in milliseconds.
+pub const UPSTREAM_TIMEOUT_MS: u64 = 2_000;
+/// How long an upstream's call and all its repetitions may take unless it is said otherwise, in milliseconds.
+pub const UPSTREAM_TOTAL_MS: u64 = 5_000;
+/// How long a provider outside may take to answer, quick repetitions included, in milliseconds.
+pub const PROVIDER_TIMEOUT_MS: u64 = 5_000;
+/// Calls to a provider that one delivery has under way at the same time.
+pub const PROVIDER_CALLS_MAX: usize = 16;
+
 /// How often old done markers are looked for, in milliseconds.
 pub const COLLECT_EVERY_MS: i64 = 60_000;
 /// How old an event must be before its done marker may go, in milliseconds: a week.
 pub const MARKER_RETENTION_MS: i64 = 7 * 24 * 60 * 60 * 1000;
-/// Done markers that one collection removes per subscription.
-pub const COLLECT_EVENTS_MAX: u32 = 500;
+/// Events of the journal whose done markers one step of a collection removes.
+pub const COLLECT_EVENTS_MAX: u32 = 2_000;
+/// Steps that one collection makes per subscription: together they remove what 4,000 events a second leave behind.
+pub const COLLECT_STEPS_MAX: u32 = 120;
+/// How long a collection lets others have their turn between two steps, in milliseconds.
+pub const COLLECT_PAUSE_MS: u64 = 1;
 /// A key in the key-value store, in bytes; longer ones are hashed.
 pub const STORE_KEY_BYTES_MAX: usize = 200;
 
@@ -93,3 +112,26 @@ pub const STREAM_HEARTBEAT_MS: i64 = 5_000;
 /// How long a stream of events lasts before its client has to come back, in milliseconds: some hosts end requests after
 /// 30 s, and the embedded engine after 60 s.
 pub const STREAM_MS_MAX: i64 = 25_000;
+
+/// Dead letters that one redrive or discard takes up; the answer says how to go on.
+pub const REDRIVE_LETTERS_MAX: u32 = 10_000;
+/// Dead letters that a redrive or discard may name one by one.
+pub const REDRIVE_IDS_MAX: usize = 500;
+/// Events that a redrive or a replay makes due in a second, unless it says otherwise.
+pub const REDRIVE_PER_SECOND: u32 = 100;
+/// The most events that a redrive or a replay may make due in a second.
+pub const REDRIVE_PER_SECOND_MAX: u32 = 10_000;
+/// Events of the journal that one step of a replay looks at.
+pub const REPLAY_EVENTS_MAX: u32 = 500;
+/// How far ahead of the time a replay makes events due, in milliseconds.
+pub const REPLAY_AHEAD_MS: i64 = 1_000;
+/// Replays that may run at once.
+pub const REPLAYS_MAX: u32 = 20;
+/// Replays that are remembered in a list.
+pub const REPLAYS_LISTED_MAX: u32 = 100;
+/// A text that an operator leaves behind, such as why a dead letter was discarded, in bytes.
+pub const REMARK_BYTES_MAX: usize = 500;
+/// How far ahead a redrive may begin, in milliseconds: a week.
+pub const REDRIVE_AHEAD_MS_MAX: i64 = 7 * 24 * 60 * 60 * 1000;
+/// Type patterns that a replay may name.
+pub const REPLAY_TYPES_MAX: usize = 50;

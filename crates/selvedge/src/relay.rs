@@ -5,18 +5,20 @@
 //! once more, so that no wake-up is lost: an event that is appended while it is awake rings no bell. Any number of
 //! relays may run at once.
 
+pub mod batch;
 mod collect;
 mod deliver;
 mod drain;
 mod outbox;
 pub mod plan;
+mod replay;
 pub mod settlement;
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::subscription::Subscriptions;
-use crate::{Error, Host};
+use crate::{Error, Host, mutant};
 
 /// One relay. It lives as long as its component's instance.
 pub struct Relay {
@@ -50,12 +52,23 @@ impl Relay {
 }
 
 /// Whether a relay that isn't awake would find anything to do for these subscriptions: missed bells, due retries, leases
-/// that ended, a subscription that is new.
+/// that ended, a subscription that is new, a replay that may go on.
 ///
 /// # Errors
 /// What the database fails with.
 pub fn is_due(host: &Host, subscriptions: &Subscriptions) -> Result<bool, Error> {
-    outbox::is_due(host, subscriptions, host.now_ms())
+    Ok(!mutant::is("cron_never_due") && outbox::is_due(host, subscriptions, host.now_ms())?)
+}
+
+/// Makes sure that every one of these subscriptions has its row, as a relay does before it first works.
+///
+/// # Errors
+/// What the database fails with.
+pub fn register(host: &Host, subscriptions: &Subscriptions) -> Result<(), Error> {
+    if subscriptions.iter().len() == 0 {
+        return Ok(());
+    }
+    outbox::register(host, subscriptions)
 }
 
 /// Stands for a drain that will look again before it ends. Dropped whichever way the drain ends, so that a cancelled one

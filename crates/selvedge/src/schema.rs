@@ -3,8 +3,8 @@
 //! Whoever opens the database brings its tables up to date first: [`ensure`] reads one row when they are. Every
 //! statement of a migration is idempotent, so that any number of components may meet a new database at once.
 
-use crate::Error;
 use crate::host::{Row, Value};
+use crate::{Error, mutant};
 
 /// The table that says which version each owner's tables have: `name`, `version`.
 pub const VERSION_TABLE: &str = "schema_version";
@@ -68,19 +68,22 @@ pub const KERNEL: Tables = Tables {
             collected_at_ms INTEGER NOT NULL
         )",
             "INSERT INTO relay (id, token, awake_until_ms, collected_at_ms) VALUES (1, '', 0, 0) ON CONFLICT DO NOTHING",
-            // How far each subscription is, who works for it and until when, and up to where its done markers are gone. The
-            // generation counts how often its function's projection was built anew.
+            // How far each subscription is, who works for it and until when, up to where its done markers are gone
+            // (`collected`) and up to where they may be gone (`forgotten`). The generation counts how often its function's
+            // projection was built anew.
             "CREATE TABLE IF NOT EXISTS subscriptions (
             name TEXT PRIMARY KEY,
             cursor INTEGER NOT NULL,
             lease_token TEXT,
             leased_until_ms INTEGER NOT NULL,
             collected INTEGER NOT NULL,
+            forgotten INTEGER NOT NULL DEFAULT 0,
             paused INTEGER NOT NULL DEFAULT 0,
             generation INTEGER NOT NULL DEFAULT 0
         )",
             // What isn't the happy path: deliveries to be tried again, scheduled for later, or held behind a failed event of
-            // their stream; dead letters, and those that an operator discarded.
+            // their stream; dead letters, and those that an operator discarded. What an operator did stays on record: how
+            // often a dead letter was redriven, how many attempts there were before that, who discarded it when and why.
             "CREATE TABLE IF NOT EXISTS exceptions (
             subscription TEXT NOT NULL,
             position INTEGER NOT NULL,
@@ -95,6 +98,11 @@ pub const KERNEL: Tables = Tables {
             first_at_ms INTEGER NOT NULL,
             last_at_ms INTEGER NOT NULL,
             trace TEXT,
+            redrives INTEGER NOT NULL DEFAULT 0,
+            earlier_attempts INTEGER NOT NULL DEFAULT 0,
+            discarded_at_ms INTEGER,
+            discarded_by TEXT,
+            discard_reason TEXT,
             PRIMARY KEY (subscription, position)
         )",
             "CREATE INDEX IF NOT EXISTS exceptions_due ON exceptions (state, due_at_ms)",
@@ -109,6 +117,27 @@ pub const KERNEL: Tables = Tables {
             event_id TEXT NOT NULL,
             state TEXT NOT NULL
         )",
+            // A walk over a part of the journal that brings a subscription what it lacks: from which position to which, how
+            // far it is, and when its next event may be due.
+            "CREATE TABLE IF NOT EXISTS replays (
+            id TEXT PRIMARY KEY,
+            subscription TEXT NOT NULL,
+            mode TEXT NOT NULL CHECK (mode IN ('redeliver', 'rebuild')),
+            state TEXT NOT NULL CHECK (state IN ('running', 'cancelled', 'done')),
+            types TEXT NOT NULL,
+            from_position INTEGER NOT NULL,
+            to_position INTEGER NOT NULL,
+            cursor INTEGER NOT NULL,
+            rate_per_second INTEGER NOT NULL,
+            next_at_ms INTEGER NOT NULL,
+            redelivered INTEGER NOT NULL DEFAULT 0,
+            request_digest TEXT,
+            created_at_ms INTEGER NOT NULL,
+            changed_at_ms INTEGER NOT NULL,
+            lease_token TEXT,
+            leased_until_ms INTEGER NOT NULL DEFAULT 0
+        )",
+            "CREATE INDEX IF NOT EXISTS replays_state ON replays (state, next_at_ms)",
         ],
     ],
 };
@@ -181,7 +210,12 @@ fn version_of(versions: &[(String, i64)], owner: &str) -> i64 {
 fn migrate(execute: &mut Execute<'_>, tables: &Tables, from: i64) -> Result<(), Error> {
     let done = usize::try_from(from).unwrap_or(0).min(tables.migrations.len());
     for statement in tables.migrations[done..].iter().copied().flatten() {
-        execute(statement, Vec::new())?;
+        let statement = mutant::cut(
+            "effect_without_unique_key",
+            *statement,
+            ",\n            UNIQUE (event_id, source)",
+        );
+        execute(&statement, Vec::new())?;
     }
     if done == tables.migrations.len() {
         return Ok(());

@@ -99,7 +99,9 @@ fn from_snapshot<E: Entity>(host: &Host, stream: &str, snapshots: &Snapshots<E>)
         let state = row.optional_text()?;
         Ok::<_, Error>((state, Record::from_row(&mut row)?))
     });
-    let Some(first) = rows.next().transpose()? else { return Ok(None) };
+    let Some(first) = rows.next().transpose()? else {
+        return Ok(None);
+    };
     let (state, first) = first;
     let mut records = Vec::with_capacity(rows.len() + 1);
     let mut entity = match state.map(|state| (snapshots.read)(&state)) {
@@ -152,7 +154,8 @@ fn keep<E: Entity>(host: &Host, stream: &str, snapshots: &Snapshots<E>, loaded: 
     let (writer, stream) = (host.clone(), stream.to_owned());
     host.spawn(Box::pin(async move {
         // Whichever is written last stays: an older one is as right as a newer one.
-        let statement = "INSERT INTO snapshots (stream, version, shape, event_source, event_id, state) VALUES (?, ?, ?, ?, ?, ?)
+        let statement =
+            "INSERT INTO snapshots (stream, version, shape, event_source, event_id, state) VALUES (?, ?, ?, ?, ?, ?)
             ON CONFLICT (stream) DO UPDATE SET version = excluded.version, shape = excluded.shape,
                 event_source = excluded.event_source, event_id = excluded.event_id, state = excluded.state";
         if let Err(error) = writer.execute(statement, parameters) {

@@ -5,8 +5,9 @@ mod support;
 use std::cell::Cell;
 use std::rc::Rc;
 
+use selvedge::dead_letter::{self, Filter, State};
 use selvedge::http::{Answer, StatusCode};
-use selvedge::{Error, Event, Function, Host, Outcome, dead_letter, relay};
+use selvedge::{Error, Event, Function, Host, Outcome, relay};
 use support::listening::{answer, append, deliveries, drain, heard, listener, subscriptions, world};
 
 #[test]
@@ -41,15 +42,16 @@ fn what_fails_is_tried_again_with_backoff_and_then_a_dead_letter() {
     world.set_now_ms(start_ms + 3_000);
     drain(&world, &relay);
 
-    let letters = dead_letter::list(&world.host(), "tasks", 0, 10).expect("readable");
+    let letters = dead_letter::list(&world.host(), State::Dead, &Filter::default(), None, 10).expect("readable");
     let [letter] = &letters[..] else {
         panic!("one dead letter: {letters:?}")
     };
     assert_eq!(
-        (letter.attempts, &*letter.reason, &*letter.record.event.id),
+        (letter.attempts, &*letter.reason, &*letter.event_id),
         (3, "attempt 3", "bad")
     );
-    assert_eq!((letter.first_at_ms, letter.last_at_ms), (start_ms, start_ms + 3_000));
+    let failed_at_ms = (letter.first_failed_at.unix_ms(), letter.last_failed_at.unix_ms());
+    assert_eq!(failed_at_ms, (start_ms, start_ms + 3_000));
     assert!(
         !relay::is_due(&world.host(), &subscriptions()).expect("readable"),
         "a dead letter isn't due"

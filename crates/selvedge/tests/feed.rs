@@ -82,7 +82,10 @@ fn a_filter_that_little_passes_reads_a_bounded_part_at_a_time() {
     append(&world, "rare", 0, 0..=0, "a.b.rare");
     let filter = types(&["*.*.rare"]);
     let first = feed::read(&host, &filter, 0, 10).expect("readable");
-    assert_eq!((positions(&first), first.cursor, first.has_more), (vec![], limits::FEED_SCAN_EVENTS_MAX, true));
+    assert_eq!(
+        (positions(&first), first.cursor, first.has_more),
+        (vec![], limits::FEED_SCAN_EVENTS_MAX, true)
+    );
     let second = feed::read(&host, &filter, first.cursor, 10).expect("readable");
     assert_eq!((positions(&second), second.has_more), (vec![last + 1], false));
     let stream = Filter {

@@ -2,8 +2,9 @@
 
 mod support;
 
-use selvedge::http::{Method, Problem, Request, Response};
-use selvedge::{Event, Function, Host, Outcome};
+use selvedge::breaker::State;
+use selvedge::http::{Method, Problem, Request, Response, Upstream};
+use selvedge::{Event, Function, Host, Outcome, health};
 use support::World;
 
 fn function() -> Function {
@@ -92,6 +93,31 @@ fn a_delivery_that_is_none_is_a_problem() {
 fn every_function_says_that_it_is_up() {
     let (status, body, _) = ask(Method::GET, "/_selvedge/health", &[], "");
     assert_eq!((status, &*body), (200, r#"{"function":"greetings","status":"up"}"#));
+}
+
+#[test]
+fn whom_functions_call_shows_in_their_health() {
+    let world = World::new(&[]);
+    let (users, provider) = (Upstream::new("users"), Upstream::new("payment-provider"));
+    world.component("todos", function().upstream(&users));
+    world.component("orders", Function::new("orders").upstream(&provider).upstream(&users));
+    world.component("greetings", function());
+    let host = world.host();
+    let reports = world.block_on(async move {
+        let components = ["todos", "greetings", "orders", "nobody"];
+        health::breakers(&host, &components).await.expect("readable")
+    });
+    let names: Vec<_> = reports
+        .iter()
+        .map(|report| (&*report.name, report.state, report.since))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("payment-provider", State::Closed, None),
+            ("users", State::Closed, None)
+        ]
+    );
 }
 
 #[test]

@@ -57,7 +57,9 @@ fn world(events: i64) -> (Rc<World>, Host) {
 
 /// Loads the counter, lets what follows the response happen, and says value, version and how many events were applied.
 fn load<const SHAPE: i64>(world: &World, host: &Host) -> (i64, i64, i64) {
-    let loaded = decide::load::<Counter<SHAPE>>(host, "c").expect("readable").expect("there");
+    let loaded = decide::load::<Counter<SHAPE>>(host, "c")
+        .expect("readable")
+        .expect("there");
     world.run();
     (loaded.state.value, loaded.version, loaded.state.applied)
 }
@@ -70,7 +72,10 @@ fn ten_thousand_events_are_loaded_by_applying_none_of_them() {
     assert_eq!(load::<1>(&world, &host), (10_000, 10_000, 0));
     assert_eq!(world.statements.get(), 1, "one statement reads snapshot and tail");
     let changed = decide::change::<First>(&host, "c", &5, Context::default()).expect("allowed");
-    assert_eq!((changed.state.value, changed.version, changed.state.applied), (10_005, 10_001, 1));
+    assert_eq!(
+        (changed.state.value, changed.version, changed.state.applied),
+        (10_005, 10_001, 1)
+    );
     assert_eq!(load::<1>(&world, &host), (10_005, 10_001, 1));
 }
 
@@ -89,7 +94,11 @@ fn a_snapshot_is_written_after_every_so_many_events_and_not_before_the_answer() 
 
     world.execute("DELETE FROM snapshots", Vec::new()).expect("emptied");
     decide::load::<First>(&host, "c").expect("readable");
-    assert_eq!(world.rows("SELECT version FROM snapshots"), [""; 0], "the answer is there first");
+    assert_eq!(
+        world.rows("SELECT version FROM snapshots"),
+        [""; 0],
+        "the answer is there first"
+    );
     world.run();
     assert_eq!(world.rows("SELECT version FROM snapshots"), ["34"]);
 }
@@ -122,7 +131,11 @@ fn a_state_of_another_shape_is_not_read() {
     load::<1>(&world, &host);
     assert_eq!(load::<2>(&world, &host), (30, 30, 30));
     assert_eq!(load::<2>(&world, &host), (30, 30, 0));
-    assert_eq!(load::<1>(&world, &host), (30, 30, 30), "the older program goes on without it");
+    assert_eq!(
+        load::<1>(&world, &host),
+        (30, 30, 30),
+        "the older program goes on without it"
+    );
 }
 
 #[test]

@@ -31,7 +31,10 @@ pub async fn answer(schemas: Read, host: Host, request: Request) -> Result<Respo
         return Err(Problem::invalid(problems));
     }
     if events.is_empty() {
-        return Ok(Response::json(StatusCode::ACCEPTED, &json!({ "appended": 0, "known": 0 })));
+        return Ok(Response::json(
+            StatusCode::ACCEPTED,
+            &json!({ "appended": 0, "known": 0 }),
+        ));
     }
     let ingested = ingest::ingest(&host, events, request.header("traceparent")).map_err(refused)?;
     if let Some(appended) = ingested.append {

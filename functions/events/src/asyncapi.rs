@@ -68,7 +68,10 @@ fn operations(schemas: &Schemas, subscriptions: &Subscriptions) -> Map<String, V
     }
     for (publisher, types) in published {
         let (name, summary) = match publisher {
-            Some(source) => (source.trim_matches('/'), format!("What {source} appends, and nobody else.")),
+            Some(source) => (
+                source.trim_matches('/'),
+                format!("What {source} appends, and nobody else."),
+            ),
             None => ("outside", "What may come from outside, by POST /events.".to_owned()),
         };
         let name = name.replace(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-', ".");
@@ -156,7 +159,10 @@ mod tests {
         let schemas = Schemas::parse(files).expect("valid");
         let document = document(&schemas, &Subscriptions::default());
         let schema = &document["components"]["schemas"]["a.b.c"];
-        assert_eq!(schema["properties"]["a"][0]["$ref"], "#/components/schemas/a.b.c/$defs/item");
+        assert_eq!(
+            schema["properties"]["a"][0]["$ref"],
+            "#/components/schemas/a.b.c/$defs/item"
+        );
         assert_eq!(schema.get("$id"), None);
         let sent = &document["operations"]["send.outside"]["messages"][0]["$ref"];
         assert_eq!(sent, "#/channels/journal/messages/a.b.c");
@@ -169,8 +175,13 @@ mod tests {
         let text = "[[subscription]]\nname = \"one\"\ntypes = [\"a.b.*\"]\ntarget = \"function:one\"\n";
         let subscriptions = Subscriptions::parse(text).expect("valid");
         let document = document(&schemas, &subscriptions);
-        let messages = document["operations"]["receive.one"]["messages"].as_array().expect("messages");
+        let messages = document["operations"]["receive.one"]["messages"]
+            .as_array()
+            .expect("messages");
         assert_eq!(messages.len(), 1, "{messages:?}");
-        assert_eq!(document["operations"]["send.a"]["messages"].as_array().map(Vec::len), Some(2));
+        assert_eq!(
+            document["operations"]["send.a"]["messages"].as_array().map(Vec::len),
+            Some(2)
+        );
     }
 }

@@ -23,7 +23,9 @@ fn function() -> Function {
     let (checked, served, told) = (schemas.clone(), schemas.clone(), schemas);
     Function::new("events")
         .body_bytes_max_on("/events", limits::INGEST_BODY_BYTES_MAX)
-        .post("/events", move |host, request| accept::answer(checked.clone(), host, request))
+        .post("/events", move |host, request| {
+            accept::answer(checked.clone(), host, request)
+        })
         .get("/events", pages::answer)
         .stream("/events/stream", live::answer)
         .get("/schemas/:file", move |_, request| schema(served.clone(), request))
@@ -35,7 +37,10 @@ type Read = Rc<Result<Schemas, selvedge_schemas::Error>>;
 
 /// The schemas, once they could be read.
 fn usable(schemas: &Read) -> Result<&Schemas, Problem> {
-    schemas.as_ref().as_ref().map_err(|error| Problem::internal(error, false))
+    schemas
+        .as_ref()
+        .as_ref()
+        .map_err(|error| Problem::internal(error, false))
 }
 
 async fn schema(schemas: Read, request: Request) -> Result<Response, Problem> {

@@ -91,7 +91,8 @@ impl Follower {
         if let Some(last) = page.records.last() {
             self.told = Some(last.position);
         }
-        self.waiting.extend(page.records.iter().map(text).collect::<Result<Vec<_>, _>>()?);
+        self.waiting
+            .extend(page.records.iter().map(text).collect::<Result<Vec<_>, _>>()?);
         if self.waiting.is_empty() && !page.has_more {
             if now_ms - self.spoken_ms >= limits::STREAM_HEARTBEAT_MS {
                 self.waiting.push_back(": nothing new\n\n".to_owned());
@@ -146,7 +147,11 @@ mod tests {
         let (head, rest) = text.split_once('\n').expect("lines");
         assert_eq!(head, "id: 7");
         assert!(text.ends_with("\n\n") && !text.contains('\r'), "{text:?}");
-        let lines: Vec<_> = rest.trim_end().lines().map(|line| line.strip_prefix("data: ").expect(line)).collect();
+        let lines: Vec<_> = rest
+            .trim_end()
+            .lines()
+            .map(|line| line.strip_prefix("data: ").expect(line))
+            .collect();
         let event = json::decode(lines.join("\n").as_bytes()).expect("an event");
         let data: serde_json::Value = event.data_as().expect("JSON");
         assert_eq!(data, serde_json::json!({"a": 1, "b": "x\ny"}));

@@ -63,7 +63,9 @@ pub fn filter(request: &Request) -> Result<Filter, Problem> {
     }
     if types.len() > limits::FEED_PATTERNS_MAX {
         let max = limits::FEED_PATTERNS_MAX;
-        return Err(Problem::bad_request(format!("`type` has more than {max} patterns. Send fewer.")));
+        return Err(Problem::bad_request(format!(
+            "`type` has more than {max} patterns. Send fewer."
+        )));
     }
     Ok(Filter {
         types,
@@ -80,6 +82,8 @@ pub fn position(request: &Request, name: &str) -> Result<Option<i64>, Problem> {
 pub fn parse_position(name: &str, text: &str) -> Result<i64, Problem> {
     let position = text.parse().ok().filter(|position| *position >= 0);
     position.ok_or_else(|| {
-        Problem::bad_request(format!("`{name}` must be a position of the journal: a whole number, 0 for its beginning."))
+        Problem::bad_request(format!(
+            "`{name}` must be a position of the journal: a whole number, 0 for its beginning."
+        ))
     })
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
+use selvedge::breaker::shared::reports;
 use selvedge::http::{Problem, Request, Response, StatusCode};
 use selvedge::subscription::Subscriptions;
 use selvedge::{Error, Function, Host, health};
@@ -30,9 +31,9 @@ enum Status {
 }
 
 impl Status {
-    fn of(part: &str, checked: Result<(), Error>) -> Self {
+    fn of<T>(part: &str, checked: &Result<T, Error>) -> Self {
         match checked {
-            Ok(()) => Self::Up,
+            Ok(_) => Self::Up,
             Err(error) => {
                 eprintln!("error: {part} is down: {error}");
                 Self::Down
@@ -49,7 +50,7 @@ async fn live(_host: Host, _request: Request) -> Result<Response, Problem> {
 }
 
 async fn ready(host: Host, _request: Request) -> Result<Response, Problem> {
-    let (functions, stores) = (functions(&host).await, stores(&host));
+    let ((functions, _), stores) = (functions(&host).await, stores(&host));
     let down: Vec<_> = functions
         .iter()
         .chain(&stores)
@@ -66,7 +67,9 @@ async fn ready(host: Host, _request: Request) -> Result<Response, Problem> {
 }
 
 async fn report(host: Host, _request: Request) -> Result<Response, Problem> {
-    let (functions, stores) = (functions(&host).await, stores(&host));
+    let ((functions, breakers), stores) = (functions(&host).await, stores(&host));
+    let breakers =
+        reports(&host, breakers).inspect_err(|error| eprintln!("error: the breakers can't be read: {error}"));
     let subscriptions = Subscriptions::from_file()?;
     let lags = health::lags(&host).inspect_err(|error| eprintln!("error: the subscriptions can't be read: {error}"));
     let lags: Option<Vec<_>> = lags.ok().map(|lags| {
@@ -94,14 +97,16 @@ async fn report(host: Host, _request: Request) -> Result<Response, Problem> {
         "status": status,
         "functions": functions,
         "stores": stores,
+        "breakers": breakers.ok(),
         "subscriptions": lags,
         "adminToken": admin_token,
     });
     Ok(Response::json(code, &body))
 }
 
-/// Every function that hears a subscription, and those that FUNCTIONS in spin.toml names besides.
-async fn functions(host: &Host) -> Parts {
+/// Every function that hears a subscription, and those that FUNCTIONS in spin.toml names besides; and the names of the
+/// breakers under which they make calls.
+async fn functions(host: &Host) -> (Parts, Vec<String>) {
     let listed = std::env::var("FUNCTIONS").unwrap_or_default();
     let listed = listed.split(',').map(str::trim).filter(|name| !name.is_empty());
     let subscriptions = Subscriptions::from_file()
@@ -115,15 +120,21 @@ async fn functions(host: &Host) -> Parts {
     let check = |name: &str| {
         let (host, name) = (host.clone(), name.to_owned());
         async move {
-            let status = Status::of(&name, health::check_function(&host, &name).await);
-            (name, status)
+            let checked = health::check_function(&host, &name).await;
+            let status = Status::of(&name, &checked);
+            (name, status, checked.map_or_else(|_| Vec::new(), |up| up.breakers))
         }
     };
-    join_all(names.into_iter().map(check)).await.into_iter().collect()
+    let (mut parts, mut breakers) = (Parts::new(), BTreeSet::new());
+    for (name, status, its_breakers) in join_all(names.into_iter().map(check)).await {
+        parts.insert(name, status);
+        breakers.extend(its_breakers);
+    }
+    (parts, breakers.into_iter().collect())
 }
 
 fn stores(host: &Host) -> Parts {
-    let database = Status::of("the database", health::check_database(host));
-    let key_value = Status::of("the key-value store", health::check_key_value(host));
+    let database = Status::of("the database", &health::check_database(host));
+    let key_value = Status::of("the key-value store", &health::check_key_value(host));
     [("database".to_owned(), database), ("keyValue".to_owned(), key_value)].into()
 }

@@ -2,9 +2,14 @@
 //!
 //! A todo is the sum of its events ([`task`]). Commands append to its stream, reads replay it, and the list of someone's
 //! todos comes from the journal too ([`list`]): what was answered is what everybody reads from then on.
+//!
+//! Whether a todo's user exists the users function is asked, at once or, when it is down, later ([`verification`]).
 
 mod list;
 mod task;
+mod verification;
+
+use std::rc::Rc;
 
 use selvedge::decide::{self, Context, Versioned};
 use selvedge::http::{FieldProblem, Problem, Request, Response, StatusCode};
@@ -12,19 +17,24 @@ use selvedge::idempotency::Key;
 use selvedge::{Entity, Function, Host};
 use serde::{Deserialize, Deserializer};
 
-use crate::task::{Command, Task, View};
+use crate::task::{Command, Task, User, View};
+use crate::verification::Users;
 
 selvedge::export!(function);
 
 fn function() -> Function {
+    let users = Rc::new(Users::new());
+    let (asked, asked_later) = (users.clone(), users.clone());
     Function::new("todos")
         .tables(list::TABLES)
-        .post("/todos", create)
+        .upstream(users.upstream())
+        .post("/todos", move |host, request| create(host, request, asked.clone()))
         .get("/todos", list::answer)
         .get("/todos/:id", show)
         .patch("/todos/:id", change)
         .post("/todos/:id/complete", complete)
         .delete("/todos/:id", delete)
+        .effect(move |host, events| verification::catch_up(host, events, asked_later.clone()))
 }
 
 #[derive(Deserialize)]
@@ -35,18 +45,13 @@ struct NewTask {
     due_at: Option<String>,
 }
 
-async fn create(host: Host, request: Request) -> Result<Response, Problem> {
+async fn create(host: Host, request: Request, users: Rc<Users>) -> Result<Response, Problem> {
     let NewTask { title, user_id, due_at } = request.json()?;
     let mut problems = Vec::new();
-    let command = Command::Create {
-        title: checked(&mut problems, "title", task::check_title(title.unwrap_or_default())),
-        user_id: checked(
-            &mut problems,
-            "userId",
-            task::check_user_id(user_id.unwrap_or_default()),
-        ),
-        due_at: due_at.and_then(|text| checked(&mut problems, "dueAt", task::check_due_at(&text))),
-    };
+    let title = checked(&mut problems, "title", task::check_title(title.unwrap_or_default()));
+    let user_id = task::check_user_id(user_id.unwrap_or_default());
+    let user_id = checked(&mut problems, "userId", user_id);
+    let due_at = due_at.and_then(|text| checked(&mut problems, "dueAt", task::check_due_at(&text)));
     refuse_any(problems)?;
     let key = Key::of(&request, Task::SOURCE)?;
     let id = key.as_ref().map_or_else(|| host.new_id(), Key::entity_id);
@@ -54,6 +59,18 @@ async fn create(host: Host, request: Request) -> Result<Response, Problem> {
         key: key.as_ref(),
         trace: request.header("traceparent"),
         ..Context::default()
+    };
+    let user = match users.verify(&host, &user_id, context.trace).await {
+        Ok(user) => user,
+        // This request was accepted before: it gets its first answer again, whatever became of the user.
+        Err(_) if key.is_some() && decide::load::<Task>(&host, &id)?.is_some() => User::Foreign,
+        Err(problem) => return Err(problem),
+    };
+    let command = Command::Create {
+        title,
+        user_id,
+        due_at,
+        user,
     };
     let created = decide::create::<Task>(&host, &id, &command, context)?;
     Ok(Response::created(format!("/todos/{id}"), &View::of(&id, &created)).etag(created.version))

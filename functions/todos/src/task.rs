@@ -10,6 +10,11 @@ pub const CREATED: &str = "todos.task.created";
 pub const CHANGED: &str = "todos.task.changed";
 pub const COMPLETED: &str = "todos.task.completed";
 pub const DELETED: &str = "todos.task.deleted";
+/// The user couldn't be verified when the task was created, and is to be verified later.
+pub const VERIFICATION_REQUESTED: &str = "todos.verification.requested";
+pub const VERIFICATION_CONFIRMED: &str = "todos.verification.confirmed";
+/// There is no such user: the task was accepted in vain.
+pub const VERIFICATION_DENIED: &str = "todos.verification.denied";
 
 const TITLE_CHARS_MAX: usize = 500;
 const USER_ID_CHARS_MAX: usize = 200;
@@ -19,6 +24,7 @@ const USER_ID_CHARS_MAX: usize = 200;
 pub struct Task {
     status: Status,
     content: Content,
+    awaits_verification: bool,
     created_at: Option<Timestamp>,
     completed_at: Option<Timestamp>,
 }
@@ -29,6 +35,7 @@ enum Status {
     Unborn,
     Open,
     Completed,
+    Rejected,
     Deleted,
 }
 
@@ -39,8 +46,22 @@ enum Status {
 struct Content {
     title: String,
     user_id: String,
+    /// Whether the users function said that there is such a user. It may still be asked, or its business isn't this id.
+    #[serde(default)]
+    user_verified: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     due_at: Option<Timestamp>,
+}
+
+/// What is known of a new task's user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum User {
+    /// The users function knows the user.
+    Verified,
+    /// It couldn't be asked, and is to be asked later.
+    Unverified,
+    /// It isn't asked: the id isn't one that it gives.
+    Foreign,
 }
 
 /// What can be asked of a task.
@@ -50,6 +71,7 @@ pub enum Command {
         title: String,
         user_id: String,
         due_at: Option<Timestamp>,
+        user: User,
     },
     /// `None` leaves a field as it is.
     Change {
@@ -58,6 +80,10 @@ pub enum Command {
     },
     Complete,
     Delete,
+    /// Notes what the users function said of the user when it was asked later.
+    Verify {
+        is_known: bool,
+    },
 }
 
 /// Why a command is refused.
@@ -65,6 +91,8 @@ pub enum Command {
 pub enum Refusal {
     NoSuchTask,
     AlreadyCreated,
+    /// Its user doesn't exist.
+    Rejected,
 }
 
 impl Entity for Task {
@@ -77,15 +105,38 @@ impl Entity for Task {
     fn decide(&self, command: &Command) -> Result<Vec<NewEvent>, Refusal> {
         let event = match command {
             Command::Create { .. } if self.status != Status::Unborn => return Err(Refusal::AlreadyCreated),
-            Command::Create { title, user_id, due_at } => {
+            Command::Create {
+                title,
+                user_id,
+                due_at,
+                user,
+            } => {
                 let content = Content {
                     title: title.clone(),
                     user_id: user_id.clone(),
+                    user_verified: *user == User::Verified,
                     due_at: *due_at,
                 };
-                NewEvent::new(CREATED, &content)
+                let mut events = vec![NewEvent::new(CREATED, &content)];
+                if *user == User::Unverified {
+                    events.push(NewEvent::new(VERIFICATION_REQUESTED, &content));
+                }
+                return Ok(events);
+            }
+            Command::Verify { .. } if !self.exists() || !self.awaits_verification => return Ok(Vec::new()),
+            Command::Verify { is_known } => {
+                let mut content = self.content.clone();
+                content.user_verified = *is_known;
+                let event_type = if *is_known {
+                    VERIFICATION_CONFIRMED
+                } else {
+                    VERIFICATION_DENIED
+                };
+                NewEvent::new(event_type, &content)
             }
             _ if !self.exists() => return Err(Refusal::NoSuchTask),
+            Command::Delete => NewEvent::new(DELETED, &self.content),
+            _ if self.status == Status::Rejected => return Err(Refusal::Rejected),
             Command::Change { title, due_at } => {
                 let mut content = self.content.clone();
                 content.title = title.clone().unwrap_or(content.title);
@@ -97,7 +148,6 @@ impl Entity for Task {
             }
             Command::Complete if self.status == Status::Completed => return Ok(Vec::new()),
             Command::Complete => NewEvent::new(COMPLETED, &self.content),
-            Command::Delete => NewEvent::new(DELETED, &self.content),
         };
         Ok(vec![event])
     }
@@ -114,6 +164,12 @@ impl Entity for Task {
             }
             DELETED => self.status = Status::Deleted,
             CHANGED => {}
+            VERIFICATION_REQUESTED => self.awaits_verification = true,
+            VERIFICATION_CONFIRMED => self.awaits_verification = false,
+            VERIFICATION_DENIED => {
+                self.awaits_verification = false;
+                self.status = Status::Rejected;
+            }
             // An event of a newer version of this function: it knows what to make of it, this one doesn't.
             _ => return Ok(()),
         }
@@ -125,7 +181,7 @@ impl Entity for Task {
 impl Task {
     /// Whether there is such a task: it was created and not deleted.
     pub fn exists(&self) -> bool {
-        matches!(self.status, Status::Open | Status::Completed)
+        matches!(self.status, Status::Open | Status::Completed | Status::Rejected)
     }
 }
 
@@ -134,6 +190,9 @@ impl From<Refusal> for Problem {
         match refusal {
             Refusal::NoSuchTask => Self::not_found("There is no todo with this id."),
             Refusal::AlreadyCreated => Self::conflict("There is a todo with this id already."),
+            Refusal::Rejected => {
+                Self::conflict("The user of this todo doesn't exist. All that can be done with it is to delete it.")
+            }
         }
     }
 }
@@ -146,6 +205,8 @@ pub struct View<'a> {
     #[serde(flatten)]
     content: &'a Content,
     completed: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    rejected: bool,
     created_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     completed_at: Option<Timestamp>,
@@ -158,6 +219,7 @@ impl<'a> View<'a> {
             id,
             content: &task.state.content,
             completed: task.state.status == Status::Completed,
+            rejected: task.state.status == Status::Rejected,
             created_at: task.state.created_at,
             completed_at: task.state.completed_at,
             version: task.version,
@@ -193,126 +255,4 @@ pub fn check_due_at(text: &str) -> Result<Option<Timestamp>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn after(commands: &[Command]) -> Task {
-        let mut task = Task::default();
-        for command in commands {
-            for event in task.decide(command).expect("is allowed") {
-                task.evolve(&happened(event)).expect("its own events");
-            }
-        }
-        task
-    }
-
-    fn happened(event: NewEvent) -> Event {
-        Event::new("1", Task::SOURCE, event.event_type)
-            .with_time(Timestamp::from_unix_ms(1_000))
-            .with_data("application/json", event.data)
-    }
-
-    fn create() -> Command {
-        Command::Create {
-            title: "Buy groceries".to_owned(),
-            user_id: "u1".to_owned(),
-            due_at: None,
-        }
-    }
-
-    fn rename(title: &str) -> Command {
-        Command::Change {
-            title: Some(title.to_owned()),
-            due_at: None,
-        }
-    }
-
-    #[test]
-    fn a_created_task_is_open_and_has_its_content() {
-        let task = after(&[create()]);
-        assert_eq!(
-            (task.status, &*task.content.title, &*task.content.user_id),
-            (Status::Open, "Buy groceries", "u1")
-        );
-        assert_eq!(task.created_at, Some(Timestamp::from_unix_ms(1_000)));
-    }
-
-    #[test]
-    fn changes_keep_what_they_do_not_mention() {
-        let due_at = Some(Timestamp::from_unix_ms(5_000));
-        let task = after(&[
-            create(),
-            Command::Change {
-                title: None,
-                due_at: Some(due_at),
-            },
-            rename("Buy bread"),
-        ]);
-        assert_eq!((&*task.content.title, task.content.due_at), ("Buy bread", due_at));
-        let cleared = after(&[
-            create(),
-            Command::Change {
-                title: None,
-                due_at: Some(None),
-            },
-        ]);
-        assert_eq!(cleared.content.due_at, None);
-    }
-
-    #[test]
-    fn a_snapshot_keeps_the_whole_task_in_the_shape_it_says() {
-        let task = after(&[create(), Command::Complete]);
-        let text = serde_json::to_string(&task).expect("JSON");
-        let shape_1 = r#"{"status":"Completed","content":{"title":"Buy groceries","userId":"u1"},"created_at":"1970-01-01T00:00:01.000Z","completed_at":"1970-01-01T00:00:01.000Z"}"#;
-        assert_eq!(text, shape_1, "another text is another shape: raise the number in SNAPSHOTS");
-        assert_eq!(serde_json::from_str::<Task>(&text).expect("a task"), task);
-    }
-
-    #[test]
-    fn what_changes_nothing_is_no_event() {
-        let task = after(&[create(), Command::Complete]);
-        assert_eq!(task.decide(&Command::Complete), Ok(Vec::new()));
-        assert_eq!(task.decide(&rename("Buy groceries")), Ok(Vec::new()));
-    }
-
-    #[test]
-    fn every_event_says_whom_and_what_it_is_about() {
-        let task = after(&[create()]);
-        for command in [rename("Buy bread"), Command::Complete, Command::Delete] {
-            let events = task.decide(&command).expect("is allowed");
-            let content: Content = happened(events.into_iter().next().expect("one"))
-                .data_as()
-                .expect("a content");
-            assert_eq!(content.user_id, "u1", "{command:?}");
-            assert!(!content.title.is_empty(), "{command:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_there_can_only_be_created_and_only_once() {
-        for task in [Task::default(), after(&[create(), Command::Delete])] {
-            for command in [rename("x"), Command::Complete, Command::Delete] {
-                assert_eq!(task.decide(&command), Err(Refusal::NoSuchTask), "{command:?}");
-            }
-        }
-        assert_eq!(after(&[create()]).decide(&create()), Err(Refusal::AlreadyCreated));
-        assert_eq!(
-            after(&[create(), Command::Delete]).decide(&create()),
-            Err(Refusal::AlreadyCreated)
-        );
-    }
-
-    #[test]
-    fn fields_are_checked() {
-        for title in ["", "  \t ", &"x".repeat(501)] {
-            assert!(check_title(title.to_owned()).is_err(), "{title}");
-        }
-        assert!(check_title("ü".repeat(500)).is_ok(), "characters count, not bytes");
-        for user_id in ["", " ", "a\nb", &"x".repeat(201)] {
-            assert!(check_user_id(user_id.to_owned()).is_err(), "{user_id:?}");
-        }
-        for due_at in ["", "tomorrow", "2026-02-30T00:00:00Z"] {
-            assert!(check_due_at(due_at).is_err(), "{due_at}");
-        }
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use http::{HeaderName, Method, StatusCode};
 
-use crate::Error;
+use crate::{Error, trace};
 
 /// An HTTP request to someone else.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +56,14 @@ impl Call {
     pub fn header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
+    }
+
+    /// Carries this `traceparent`, if there is one.
+    pub fn traced(self, trace: Option<&str>) -> Self {
+        match trace {
+            Some(trace) => self.header(HeaderName::from_static(trace::HEADER), trace),
+            None => self,
+        }
     }
 
     /// Whom the request is for: scheme and authority, never the path, which may hold secrets.

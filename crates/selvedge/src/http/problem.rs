@@ -88,7 +88,13 @@ impl Problem {
 
     /// 503: not now; the same request may succeed in a moment.
     pub fn unavailable(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).header(http::header::RETRY_AFTER, "1")
+        Self::unavailable_for(1_000, detail)
+    }
+
+    /// 503: not now; the same request may succeed after this time. The caller is told whole seconds, at least one.
+    pub fn unavailable_for(retry_after_ms: u64, detail: impl Into<String>) -> Self {
+        let seconds = retry_after_ms.div_ceil(1_000).max(1);
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).header(http::header::RETRY_AFTER, seconds.to_string())
     }
 
     /// Adds a header to the response.
@@ -145,6 +151,12 @@ impl From<Error> for Problem {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("This makes an event of more than {limit_bytes} bytes. Send less."),
             ),
+            Error::CircuitOpen { retry_after_ms, .. } => {
+                eprintln!("error: {error}");
+                let detail = "The service can't do this for the moment: something that it needs is down. Send the same \
+                    request again later.";
+                Self::unavailable_for(*retry_after_ms, detail)
+            }
             _ => Self::internal(&error, error.is_retryable()),
         }
     }
@@ -177,10 +189,18 @@ mod tests {
             detail: "locked".to_owned(),
         }));
         assert_eq!(busy.status, 503);
-        assert!(
-            busy.headers
+        let retry_after = |response: &Response| {
+            response
+                .headers
                 .iter()
-                .any(|(name, value)| name == "retry-after" && value == "1")
-        );
+                .find(|(name, _)| name == "retry-after")
+                .map(|(_, value)| value.clone())
+        };
+        assert_eq!(retry_after(&busy).as_deref(), Some("1"));
+        let open = Response::from(Problem::from(Error::CircuitOpen {
+            target: "users".to_owned(),
+            retry_after_ms: 4_001,
+        }));
+        assert_eq!((open.status.as_u16(), retry_after(&open).as_deref()), (503, Some("5")));
     }
 }

@@ -36,6 +36,11 @@ impl Response {
         Self::json(StatusCode::CREATED, value).header(header::LOCATION, location)
     }
 
+    /// 202 with a value as JSON, and where its outcome can be seen.
+    pub fn accepted(location: impl Into<String>, value: &impl Serialize) -> Self {
+        Self::json(StatusCode::ACCEPTED, value).header(header::LOCATION, location)
+    }
+
     /// A value as JSON. A value that can't be written as JSON becomes a 500.
     pub fn json(status: StatusCode, value: &impl Serialize) -> Self {
         match serde_json::to_vec(value) {

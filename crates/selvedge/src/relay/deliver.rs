@@ -6,9 +6,10 @@ use std::sync::Arc;
 use http::Method;
 use selvedge_events::json::BATCH_MEDIA_TYPE;
 
+use super::batch::{self, Encoded};
 use super::outbox::Claimed;
-use super::plan::{self, Encoded, Range};
-use super::settlement::{Cause, Delivered, Item, Parcel};
+use super::plan::Range;
+use super::settlement::{Aside, Cause, Delivered, Item, Parcel};
 use crate::delivery;
 use crate::http::Call;
 use crate::subscription::{Subscription, Subscriptions, Target};
@@ -26,15 +27,22 @@ pub(super) fn pack_range(
     events: &[Encoded],
     subscriptions: &Subscriptions,
     token: &Rc<str>,
+    now_ms: i64,
 ) -> Vec<Outgoing> {
     let pack_leased = |leased: &crate::lease::Leased| {
         let subscription = subscriptions.get(&leased.name)?.clone();
-        let batch = plan::batch(&subscription, leased.cursor, events);
+        let batch = batch::next(&subscription, leased.cursor, events, now_ms);
         let cause = Cause::Range {
             cursor_after: batch.cursor_after,
         };
         let chosen = batch.places.into_iter().map(|place| (&events[place], 1, false));
-        Some(pack(subscription, token, cause, chosen))
+        let mut outgoing = pack(subscription, token, cause, chosen);
+        let aside = batch.aside.into_iter().map(|(place, why)| Aside {
+            item: item(&events[place], 1, false),
+            why,
+        });
+        outgoing.parcel.aside.extend(aside);
+        Some(outgoing)
     };
     range.leased.iter().filter_map(pack_leased).collect()
 }
@@ -80,14 +88,7 @@ fn pack<'e>(
             body.push(b',');
         }
         body.extend_from_slice(event.json.as_bytes());
-        let (id, trace) = (event.id.clone(), event.trace.clone());
-        items.push(Item {
-            position: event.position,
-            id,
-            trace,
-            attempt,
-            isolated,
-        });
+        items.push(item(event, attempt, isolated));
     }
     body.push(b']');
     Outgoing {
@@ -96,8 +97,20 @@ fn pack<'e>(
             token: token.clone(),
             cause,
             items,
+            aside: Vec::new(),
         },
         body,
+    }
+}
+
+fn item(event: &Encoded, attempt: u32, isolated: bool) -> Item {
+    Item {
+        position: event.position,
+        id: event.id.clone(),
+        stream: event.stream.clone(),
+        trace: event.trace.clone(),
+        attempt,
+        isolated,
     }
 }
 

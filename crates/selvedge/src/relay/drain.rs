@@ -8,9 +8,9 @@ use futures::stream::FuturesUnordered;
 
 use super::plan::{self, View};
 use super::settlement::{Delivered, Moved, Parcel, Settlement};
-use super::{Relay, Watch, collect, deliver, outbox};
+use super::{Relay, Watch, collect, deliver, outbox, replay};
 use crate::host::LocalFuture;
-use crate::{Error, Host, bell, lease, limits};
+use crate::{Error, Host, Outcome, bell, lease, limits, mutant};
 
 /// Drains the outbox. The watch stands for the promise to look again, and is given up with it.
 pub(super) async fn run(relay: Rc<Relay>, host: Host, watch: Watch) -> Result<(), Error> {
@@ -32,6 +32,7 @@ pub(super) async fn run(relay: Rc<Relay>, host: Host, watch: Watch) -> Result<()
         leases: Vec::new(),
         renew_at_ms: 0,
         delivered_last: 0,
+        replays: true,
     };
     let drained = drain.run().await;
     // Whatever went wrong, a mark must not claim that someone is awake.
@@ -52,6 +53,8 @@ struct Drain<'r> {
     renew_at_ms: i64,
     /// How many events the last pass delivered.
     delivered_last: usize,
+    /// Whether it makes the steps of replays: not any more after one has failed.
+    replays: bool,
 }
 
 impl Drain<'_> {
@@ -65,12 +68,15 @@ impl Drain<'_> {
             self.renew(now_ms)?;
             let view = outbox::look(self.host, &self.relay.subscriptions, now_ms)?;
             let wanted = plan::wanted(&view, &self.relay.subscriptions, now_ms);
-            if wanted.is_empty() && !view.retry_due {
+            if wanted.is_empty() && !view.retry_due && !(view.replay_due && self.replays) {
                 if self.awake_until_ms.is_some() {
                     // What was appended until the mark was cleared rang no bell: look once more.
                     self.fall_asleep()?;
+                    if mutant::is("sleep_without_a_last_look") && self.in_flight.is_empty() {
+                        return Ok(());
+                    }
                 } else if self.in_flight.is_empty() {
-                    return collect::if_time(self.host, &self.relay.subscriptions, &view, now_ms);
+                    return collect::if_time(self.host, &self.relay.subscriptions, &view, now_ms).await;
                 } else {
                     self.wait_for_stragglers().await?;
                 }
@@ -99,8 +105,17 @@ impl Drain<'_> {
         if !wanted.is_empty() {
             for range in plan::ranges(lease::take(self.host, wanted, &token, now_ms)?) {
                 let events = outbox::read(self.host, &range)?;
-                outgoing.extend(deliver::pack_range(&range, &events, &self.relay.subscriptions, &token));
+                outgoing.extend(deliver::pack_range(
+                    &range,
+                    &events,
+                    &self.relay.subscriptions,
+                    &token,
+                    now_ms,
+                ));
             }
+        }
+        if view.replay_due && self.replays {
+            self.replays = replay::step_or_warn(self.host, &self.relay.subscriptions, now_ms);
         }
         if view.retry_due {
             let claimed = outbox::claim_retries(self.host, &self.relay.subscriptions, &token, now_ms)?;
@@ -115,6 +130,10 @@ impl Drain<'_> {
             self.renew_at_ms = now_ms + limits::RENEW_EVERY_MS;
         }
         for outgoing in outgoing {
+            if mutant::is("settle_before_effect") {
+                let success = vec![Outcome::Success; outgoing.parcel.items.len()];
+                self.settle([(outgoing.parcel.clone(), Delivered::Answered(success))])?;
+            }
             self.leases.push(token.clone());
             self.in_flight
                 .push(Box::pin(deliver::send(self.host.clone(), outgoing)));

@@ -3,21 +3,27 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::plan::{Encoded, Progress, Range, View};
+use selvedge_events::Timestamp;
+
+use super::batch::Encoded;
+use super::plan::{Progress, Range, View};
+use super::replay::{self, DUE as REPLAY_DUE};
 use super::settlement::{Done, Exception, Moved, Settlement};
 use crate::host::{Host, Row, Value, placeholders};
 use crate::journal::{self, Record};
 use crate::lease::{FREE, free_parameters, until_ms};
 use crate::subscription::{Subscription, Subscriptions};
-use crate::{Error, limits};
+use crate::{Error, limits, mutant};
 
-/// The SQL condition that a retry is due at the time of its two parameters, [`due_parameters`]. One that failed later
-/// than now failed before the clock was set back, and doesn't wait for that time to come round again.
-const DUE: &str = "(due_at_ms <= ? OR last_at_ms > ?)";
+/// The SQL condition that an exception is due at the time of its parameters, [`due_parameters`]. A retry that failed
+/// later than now failed before the clock was set back, and doesn't wait for that time to come round again; a delayed
+/// event does, since its time is its producer's. Each of the three parts has an index.
+const DUE: &str = "((state = 'retry' AND due_at_ms <= ?) OR (state = 'retry' AND last_at_ms > ?)
+    OR (state = 'scheduled' AND due_at_ms <= ?))";
 
 /// The parameters of [`DUE`].
-fn due_parameters(now_ms: i64) -> [Value; 2] {
-    [now_ms.into(), now_ms.into()]
+fn due_parameters(now_ms: i64) -> [Value; 3] {
+    [now_ms.into(), now_ms.into(), now_ms.into()]
 }
 
 /// Makes sure that every subscription has its row. A new one begins before the journal's first event.
@@ -36,13 +42,18 @@ pub(super) fn look(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> R
     let statement = format!(
         "SELECT (SELECT MAX(position) FROM journal),
                 CASE WHEN EXISTS (SELECT 1 FROM exceptions
-                         WHERE state = 'retry' AND {DUE} AND {FREE} AND subscription IN {names})
+                         WHERE {DUE} AND {FREE} AND subscription IN {names})
                      THEN 1 ELSE 0 END,
                 (SELECT collected_at_ms FROM relay WHERE id = 1),
+                CASE WHEN EXISTS (SELECT 1 FROM replays WHERE {REPLAY_DUE} AND {FREE} AND subscription IN {names})
+                     THEN 1 ELSE 0 END,
                 name, cursor, leased_until_ms
          FROM subscriptions"
     );
     let mut parameters = due_parameters(now_ms).to_vec();
+    parameters.extend(free_parameters(now_ms));
+    parameters.extend(names_of(subscriptions));
+    parameters.extend(replay::due_parameters(now_ms));
     parameters.extend(free_parameters(now_ms));
     parameters.extend(names_of(subscriptions));
     let mut view = View::default();
@@ -50,6 +61,7 @@ pub(super) fn look(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> R
         view.head = row.optional_integer()?.unwrap_or(0);
         view.retry_due = row.integer()? != 0;
         view.collected_at_ms = row.optional_integer()?.unwrap_or(0);
+        view.replay_due = row.integer()? != 0;
         let progress = Progress {
             name: row.text()?,
             cursor: row.integer()?,
@@ -71,7 +83,8 @@ pub(super) fn is_due(host: &Host, subscriptions: &Subscriptions, now_ms: i64) ->
              EXISTS (SELECT 1 FROM subscriptions
                  WHERE name IN {names} AND cursor < (SELECT MAX(position) FROM journal) AND {FREE})
              OR EXISTS (SELECT 1 FROM exceptions
-                 WHERE state = 'retry' AND {DUE} AND {FREE} AND subscription IN {names})
+                 WHERE {DUE} AND {FREE} AND subscription IN {names})
+             OR EXISTS (SELECT 1 FROM replays WHERE {REPLAY_DUE} AND {FREE} AND subscription IN {names})
              OR (EXISTS (SELECT 1 FROM journal)
                  AND (SELECT COUNT(*) FROM subscriptions WHERE name IN {names}) < ?))"
     );
@@ -79,6 +92,9 @@ pub(super) fn is_due(host: &Host, subscriptions: &Subscriptions, now_ms: i64) ->
     parameters.extend(names_of(subscriptions));
     parameters.extend(free_parameters(now_ms));
     parameters.extend(due_parameters(now_ms));
+    parameters.extend(free_parameters(now_ms));
+    parameters.extend(names_of(subscriptions));
+    parameters.extend(replay::due_parameters(now_ms));
     parameters.extend(free_parameters(now_ms));
     parameters.extend(names_of(subscriptions));
     parameters.extend(names_of(subscriptions));
@@ -98,7 +114,7 @@ pub(super) fn read(host: &Host, range: &Range) -> Result<Vec<Encoded>, Error> {
         .collect()
 }
 
-/// A retry that was claimed.
+/// A retry or a delayed event that was claimed.
 pub(super) struct Claimed {
     pub(super) subscription: Arc<Subscription>,
     /// How many attempts were made before.
@@ -107,7 +123,7 @@ pub(super) struct Claimed {
     pub(super) event: Encoded,
 }
 
-/// Takes up the retries that are due the longest, under this token.
+/// Takes up the exceptions that are due the longest, under this token.
 pub(super) fn claim_retries(
     host: &Host,
     subscriptions: &Subscriptions,
@@ -118,11 +134,11 @@ pub(super) fn claim_retries(
     let claim = format!(
         "WITH chosen (subscription, position) AS (
              SELECT subscription, position FROM exceptions
-             WHERE state = 'retry' AND {DUE} AND {FREE} AND subscription IN {names}
+             WHERE {DUE} AND {FREE} AND subscription IN {names}
              ORDER BY due_at_ms LIMIT ?)
          UPDATE exceptions SET lease_token = ?, leased_until_ms = ? FROM chosen
          WHERE exceptions.subscription = chosen.subscription AND exceptions.position = chosen.position
-             AND state = 'retry' AND {FREE}"
+             AND state IN ('retry', 'scheduled') AND {FREE}"
     );
     let mut parameters = due_parameters(now_ms).to_vec();
     parameters.extend(free_parameters(now_ms));
@@ -135,12 +151,17 @@ pub(super) fn claim_retries(
     let read = format!(
         "SELECT exceptions.subscription, exceptions.attempt, exceptions.isolated, {}
          FROM exceptions JOIN journal ON journal.position = exceptions.position
-         WHERE exceptions.lease_token = ? AND exceptions.state = 'retry' ORDER BY exceptions.position",
+         WHERE exceptions.lease_token = ? AND exceptions.state IN ('retry', 'scheduled') ORDER BY exceptions.position",
         journal::COLUMNS
     );
     let claimed = |mut row: Row| {
         let name = row.text()?;
         let attempts = u32::try_from(row.integer()?).unwrap_or(u32::MAX);
+        let attempts = if mutant::is("attempts_not_counted") {
+            0
+        } else {
+            attempts
+        };
         let isolated = row.integer()? != 0;
         let event = encode(Record::from_row(&mut row)?);
         // Only retries of subscriptions that are in the file were claimed.
@@ -162,8 +183,11 @@ pub(super) fn claim_retries(
 ///
 /// The exceptions are written before the cursor goes past them. A crash between the two only brings the range again.
 pub(super) fn settle(host: &Host, settlement: &Settlement) -> Result<Vec<String>, Error> {
-    if !settlement.failed.is_empty() {
-        add_exceptions(host, &settlement.failed)?;
+    if mutant::is("cursor_before_exceptions") && !settlement.moved.is_empty() {
+        move_cursors(host, &settlement.moved)?;
+    }
+    for exceptions in settlement.failed.chunks(limits::EXCEPTIONS_PER_STATEMENT_MAX) {
+        add_exceptions(host, exceptions)?;
     }
     if !settlement.again.is_empty() {
         postpone(host, &settlement.again)?;
@@ -185,21 +209,27 @@ fn move_cursors(host: &Host, moved: &[Moved]) -> Result<Vec<String>, Error> {
          WHERE subscriptions.name = moved.name AND subscriptions.lease_token = moved.token RETURNING subscriptions.name",
         placeholders(moved.len(), 3)
     );
+    let statement = mutant::cut(
+        "cursor_without_fence",
+        statement,
+        "AND subscriptions.lease_token = moved.token",
+    );
     let row = |moved: &Moved| [(*moved.subscription).into(), (*moved.token).into(), moved.cursor.into()];
     let rows = host.execute(&statement, moved.iter().flat_map(row).collect())?;
     rows.into_iter().map(|mut row| row.text()).collect()
 }
 
-const EXCEPTION_COLUMNS: usize = 10;
+const EXCEPTION_COLUMNS: usize = 11;
 
 fn exception_row(exception: &Exception) -> [Value; EXCEPTION_COLUMNS] {
     [
         (*exception.subscription).into(),
         exception.position.into(),
+        (*exception.stream).into(),
         (*exception.token).into(),
-        if exception.due_at_ms.is_some() { "retry" } else { "dead" }.into(),
+        exception.state.as_str().into(),
         exception.attempt.into(),
-        exception.due_at_ms.unwrap_or(0).into(),
+        exception.due_at_ms.into(),
         exception.isolated.into(),
         (*exception.reason).into(),
         exception.failed_at_ms.into(),
@@ -210,11 +240,12 @@ fn exception_row(exception: &Exception) -> [Value; EXCEPTION_COLUMNS] {
 /// An exception that is there already came from a settlement that got no further: it stays.
 fn add_exceptions(host: &Host, exceptions: &[Exception]) -> Result<(), Error> {
     let statement = format!(
-        "WITH failed (subscription, position, token, state, attempt, due_at_ms, isolated, reason, at_ms, trace)
+        "WITH failed (subscription, position, stream, token, state, attempt, due_at_ms, isolated, reason, at_ms, trace)
              AS (VALUES {})
-         INSERT INTO exceptions (subscription, position, state, attempt, due_at_ms, lease_token, leased_until_ms,
+         INSERT INTO exceptions (subscription, position, stream, state, attempt, due_at_ms, lease_token, leased_until_ms,
              isolated, reason, first_at_ms, last_at_ms, trace)
-         SELECT subscription, position, state, attempt, due_at_ms, NULL, 0, isolated, reason, at_ms, at_ms, trace FROM failed
+         SELECT subscription, position, stream, state, attempt, due_at_ms, NULL, 0, isolated, reason, at_ms, at_ms, trace
+         FROM failed
          WHERE EXISTS (SELECT 1 FROM subscriptions
              WHERE subscriptions.name = failed.subscription AND subscriptions.lease_token = failed.token)
          ON CONFLICT DO NOTHING",
@@ -226,10 +257,11 @@ fn add_exceptions(host: &Host, exceptions: &[Exception]) -> Result<(), Error> {
 
 fn postpone(host: &Host, exceptions: &[Exception]) -> Result<(), Error> {
     let statement = format!(
-        "WITH again (subscription, position, token, state, attempt, due_at_ms, isolated, reason, at_ms, trace)
+        "WITH again (subscription, position, stream, token, state, attempt, due_at_ms, isolated, reason, at_ms, trace)
              AS (VALUES {})
          UPDATE exceptions SET state = again.state, attempt = again.attempt, due_at_ms = again.due_at_ms,
              isolated = again.isolated, reason = again.reason, last_at_ms = again.at_ms,
+             first_at_ms = CASE exceptions.first_at_ms WHEN 0 THEN again.at_ms ELSE exceptions.first_at_ms END,
              lease_token = NULL, leased_until_ms = 0
          FROM again WHERE exceptions.subscription = again.subscription AND exceptions.position = again.position
              AND exceptions.lease_token = again.token",
@@ -250,7 +282,7 @@ fn remove(host: &Host, done: &[Done]) -> Result<(), Error> {
     host.execute(&statement, done.iter().flat_map(row).collect()).map(drop)
 }
 
-fn names_of(subscriptions: &Subscriptions) -> impl Iterator<Item = Value> {
+pub(super) fn names_of(subscriptions: &Subscriptions) -> impl Iterator<Item = Value> {
     subscriptions.iter().map(|subscription| (*subscription.name).into())
 }
 
@@ -260,6 +292,8 @@ fn encode(record: Record) -> Encoded {
     let event = record.event;
     Encoded {
         position: record.position,
+        stream: record.stream.into(),
+        deliver_at_ms: event.deliverat().map(Timestamp::unix_ms),
         id: event.id.into(),
         event_type: event.event_type,
         trace,

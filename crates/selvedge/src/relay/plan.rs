@@ -1,11 +1,8 @@
 //! What a relay does next. Pure: it takes what was seen and the time, and gives back what to do.
 
-use std::collections::HashSet;
-use std::rc::Rc;
-
 use crate::lease::{self, Leased};
 use crate::limits;
-use crate::subscription::{Subscription, Subscriptions};
+use crate::subscription::Subscriptions;
 
 /// What a look at the outbox shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,6 +11,8 @@ pub struct View {
     pub head: i64,
     /// Whether a retry is due that nobody works on.
     pub retry_due: bool,
+    /// Whether a replay may make its next step.
+    pub replay_due: bool,
     /// When done markers were last collected, in milliseconds since the Unix epoch.
     pub collected_at_ms: i64,
     /// How far each subscription is.
@@ -88,122 +87,13 @@ pub fn is_busy(events: usize, took_ms: i64) -> bool {
     events >= limits::BUSY_EVENTS_MIN && i64::try_from(events).is_ok_and(|events| events >= took_ms)
 }
 
-/// An event as it is delivered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Encoded {
-    /// Its place in the journal.
-    pub position: i64,
-    /// Its id.
-    pub id: Rc<str>,
-    /// Its type.
-    pub event_type: String,
-    /// Its `traceparent`.
-    pub trace: Option<Rc<str>>,
-    /// The event in CloudEvents' JSON format.
-    pub json: String,
-}
-
-/// The part of a range that one delivery brings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Batch {
-    /// Where its events stand in the range; none when the subscription hears none of them.
-    pub places: Vec<usize>,
-    /// Where the cursor is once it is settled.
-    pub cursor_after: i64,
-}
-
-/// The next batch of a subscription whose cursor is at `cursor`: as many events as fit. The cursor goes past every event
-/// that was taken or isn't heard, and no further. No two events of a batch have the same id, since the answer tells
-/// them apart by it.
-pub fn batch(subscription: &Subscription, cursor: i64, range: &[Encoded]) -> Batch {
-    let mut batch = Batch {
-        places: Vec::new(),
-        cursor_after: cursor,
-    };
-    let mut ids = HashSet::new();
-    let mut bytes = 0;
-    for (place, event) in range.iter().enumerate().filter(|(_, event)| event.position > cursor) {
-        if subscription.hears(&event.event_type) {
-            let fits = batch.places.len() < subscription.batch as usize
-                && (batch.places.is_empty() || bytes + event.json.len() <= limits::BATCH_BYTES_MAX);
-            if !fits || !ids.insert(&event.id) {
-                break;
-            }
-            bytes += event.json.len();
-            batch.places.push(place);
-        }
-        batch.cursor_after = event.position;
-    }
-    batch
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn subscription(batch: u32) -> Subscription {
-        let text = format!(
-            "[[subscription]]\nname = \"a\"\ntypes = [\"todos.task.*\"]\ntarget = \"function:x\"\nbatch = {batch}\n"
-        );
-        Subscription::clone(Subscriptions::parse(&text).expect("valid").get("a").expect("there"))
-    }
-
-    fn encoded(position: i64, id: &str, heard: bool, bytes: usize) -> Encoded {
-        let event_type = if heard {
-            "todos.task.created"
-        } else {
-            "orders.order.placed"
-        };
-        Encoded {
-            position,
-            id: id.into(),
-            event_type: event_type.to_owned(),
-            trace: None,
-            json: "x".repeat(bytes),
-        }
-    }
-
-    fn events() -> impl Strategy<Value = Vec<Encoded>> {
-        let event = (
-            1..4_i64,
-            0..40_u8,
-            any::<bool>(),
-            prop_oneof![Just(10_usize), Just(1_000_000)],
-        );
-        prop::collection::vec(event, 0..40).prop_map(|events| {
-            let mut position = 0;
-            let place = |(step, id, heard, bytes)| {
-                position += step;
-                encoded(position, &format!("id-{id}"), heard, bytes)
-            };
-            events.into_iter().map(place).collect()
-        })
-    }
-
     proptest! {
-        #[test]
-        fn batch_after_batch_brings_every_heard_event_once_and_in_order(events in events(), size in 1..20_u32) {
-            let subscription = subscription(size);
-            let head = events.last().map_or(0, |event| event.position);
-            let (mut cursor, mut brought) = (0, Vec::new());
-            while cursor < head {
-                let batch = batch(&subscription, cursor, &events);
-                prop_assert!(batch.cursor_after > cursor, "every batch moves the cursor");
-                prop_assert!(batch.places.len() <= size as usize);
-                let bytes: usize = batch.places.iter().map(|place| events[*place].json.len()).sum();
-                prop_assert!(bytes <= limits::BATCH_BYTES_MAX || batch.places.len() == 1);
-                let ids: HashSet<_> = batch.places.iter().map(|place| &events[*place].id).collect();
-                prop_assert_eq!(ids.len(), batch.places.len());
-                brought.extend(batch.places.iter().map(|place| events[*place].position));
-                cursor = batch.cursor_after;
-            }
-            let heard: Vec<_> =
-                events.iter().filter(|event| event.event_type.starts_with("todos")).map(|event| event.position).collect();
-            prop_assert_eq!(brought, heard);
-        }
-
         #[test]
         fn every_leased_subscription_is_in_one_range_that_reaches_its_next_batch(
             cursors in prop::collection::vec(0..3_000_i64, 0..12),

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::delivery::Outcome;
+use crate::mutant;
 use crate::subscription::Subscription;
 
 /// What was sent to one subscription at once.
@@ -17,6 +18,8 @@ pub struct Parcel {
     pub cause: Cause,
     /// Its events; there may be none when the cause is a range.
     pub items: Vec<Item>,
+    /// Events that the delivery leaves out, and that are written down with it.
+    pub aside: Vec<Aside>,
 }
 
 /// Why there is a delivery.
@@ -38,12 +41,33 @@ pub struct Item {
     pub position: i64,
     /// Its id.
     pub id: Rc<str>,
+    /// Its stream.
+    pub stream: Rc<str>,
     /// Its `traceparent`.
     pub trace: Option<Rc<str>>,
     /// Which attempt this is, counted from 1.
     pub attempt: u32,
     /// Whether it is delivered alone.
     pub isolated: bool,
+}
+
+/// An event that isn't delivered now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aside {
+    /// The event, with the number of the attempt that its delivery would have been.
+    pub item: Item,
+    /// Why it isn't.
+    pub why: Why,
+}
+
+/// Why an event isn't delivered now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// It asks for a later time.
+    Scheduled {
+        /// That time, in milliseconds since the Unix epoch.
+        due_at_ms: i64,
+    },
 }
 
 /// What became of a parcel.
@@ -60,7 +84,7 @@ pub enum Delivered {
 pub struct Settlement {
     /// Cursors that move on; their leases end.
     pub moved: Vec<Moved>,
-    /// Events that failed for the first time.
+    /// Events of a range that failed, or weren't delivered now.
     pub failed: Vec<Exception>,
     /// Retries that failed once more.
     pub again: Vec<Exception>,
@@ -90,24 +114,50 @@ pub struct Done {
     pub token: Rc<str>,
 }
 
-/// An event whose delivery failed.
+/// What an event that isn't settled waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The next attempt.
+    Retry,
+    /// The time that it asks for.
+    Scheduled,
+    /// Someone's decision: it is a dead letter.
+    Dead,
+}
+
+impl State {
+    /// Its name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Scheduled => "scheduled",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// An event that isn't on the happy path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exception {
     /// The subscription's name.
     pub subscription: String,
     /// The event's place in the journal.
     pub position: i64,
+    /// Its stream.
+    pub stream: Rc<str>,
     /// The token that must still be there.
     pub token: Rc<str>,
-    /// When it is due again, in milliseconds since the Unix epoch; `None` for a dead letter.
-    pub due_at_ms: Option<i64>,
+    /// What it waits for.
+    pub state: State,
+    /// When it is due, in milliseconds since the Unix epoch; 0 for a dead letter.
+    pub due_at_ms: i64,
     /// How many attempts were made.
     pub attempt: u32,
     /// Whether it is delivered alone from now on.
     pub isolated: bool,
-    /// What went wrong.
+    /// What went wrong; empty as long as nothing did.
     pub reason: String,
-    /// When it failed, in milliseconds since the Unix epoch.
+    /// When it failed, in milliseconds since the Unix epoch; 0 as long as it didn't.
     pub failed_at_ms: i64,
     /// Its `traceparent`.
     pub trace: Option<Rc<str>>,
@@ -121,11 +171,18 @@ impl Settlement {
     pub fn add(&mut self, parcel: &Parcel, delivered: Delivered, now_ms: i64, random: &mut dyn FnMut() -> f64) {
         let (outcomes, whole_failed) = match delivered {
             Delivered::Answered(outcomes) => (outcomes, false),
+            Delivered::Failed(_) if mutant::is("failure_is_success") => {
+                (vec![Outcome::Success; parcel.items.len()], false)
+            }
             Delivered::Failed(reason) => (vec![Outcome::retry(reason); parcel.items.len()], true),
         };
         assert_eq!(outcomes.len(), parcel.items.len(), "every event has an outcome");
         for (item, outcome) in parcel.items.iter().zip(outcomes) {
             let (reason, delay_ms) = match outcome {
+                Outcome::Drop { .. } if mutant::is("drop_is_success") => {
+                    self.add_success(parcel, item);
+                    continue;
+                }
                 Outcome::Success => {
                     self.add_success(parcel, item);
                     continue;
@@ -133,22 +190,28 @@ impl Settlement {
                 Outcome::Drop { reason } => (reason, None),
                 Outcome::Retry { reason } => (reason, parcel.subscription.retry.delay_ms(item.attempt, random())),
             };
+            if delay_ms.is_none() && mutant::is("dead_letter_forgotten") {
+                self.add_success(parcel, item);
+                continue;
+            }
+            let (state, due_at_ms) = match delay_ms {
+                Some(delay_ms) => (State::Retry, now_ms.saturating_add_unsigned(delay_ms)),
+                None => (State::Dead, 0),
+            };
             let exception = Exception {
-                subscription: parcel.subscription.name.clone(),
-                position: item.position,
-                token: parcel.token.clone(),
-                due_at_ms: delay_ms.map(|delay_ms| now_ms.saturating_add_unsigned(delay_ms)),
                 attempt: item.attempt,
                 isolated: item.isolated || whole_failed,
                 reason,
                 failed_at_ms: now_ms,
-                trace: item.trace.clone(),
+                ..exception(parcel, item, state, due_at_ms)
             };
             match parcel.cause {
                 Cause::Range { .. } => self.failed.push(exception),
                 Cause::Retry => self.again.push(exception),
             }
         }
+        self.failed
+            .extend(parcel.aside.iter().map(|aside| set_aside(parcel, aside)));
         if let Cause::Range { cursor_after } = parcel.cause {
             let subscription = parcel.subscription.name.clone();
             self.moved.push(Moved {
@@ -172,6 +235,30 @@ impl Settlement {
     }
 }
 
+/// An event whose delivery was put off.
+fn set_aside(parcel: &Parcel, aside: &Aside) -> Exception {
+    match aside.why {
+        Why::Scheduled { due_at_ms } => exception(parcel, &aside.item, State::Scheduled, due_at_ms),
+    }
+}
+
+/// An event in this state to which nothing has happened yet.
+fn exception(parcel: &Parcel, item: &Item, state: State, due_at_ms: i64) -> Exception {
+    Exception {
+        subscription: parcel.subscription.name.clone(),
+        position: item.position,
+        stream: item.stream.clone(),
+        token: parcel.token.clone(),
+        state,
+        due_at_ms,
+        attempt: item.attempt - 1,
+        isolated: item.isolated,
+        reason: String::new(),
+        failed_at_ms: 0,
+        trace: item.trace.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -187,6 +274,7 @@ mod tests {
         let item = |(position, attempt): (i64, &u32)| Item {
             position,
             id: position.to_string().into(),
+            stream: "s/1".into(),
             trace: None,
             attempt: *attempt,
             isolated: false,
@@ -200,6 +288,7 @@ mod tests {
             token: "token".into(),
             cause,
             items: (1..).zip(attempts).map(item).collect(),
+            aside: Vec::new(),
         }
     }
 
@@ -256,8 +345,17 @@ mod tests {
     #[test]
     fn retries_back_off_until_the_last_attempt_makes_a_dead_letter() {
         let settlement = settled(&parcel(Cause::Retry, &[1, 2, 3]), Delivered::Failed("gone".to_owned()));
-        let due: Vec<_> = settlement.again.iter().map(|exception| exception.due_at_ms).collect();
-        assert_eq!(due, [Some(NOW_MS + 1_000), Some(NOW_MS + 2_000), None]);
+        let due: Vec<_> = settlement
+            .again
+            .iter()
+            .map(|again| (again.state, again.due_at_ms))
+            .collect();
+        let expected = [
+            (State::Retry, NOW_MS + 1_000),
+            (State::Retry, NOW_MS + 2_000),
+            (State::Dead, 0),
+        ];
+        assert_eq!(due, expected);
         assert_eq!(settlement.again[2].reason, "gone");
     }
 
@@ -265,7 +363,7 @@ mod tests {
     fn a_drop_is_a_dead_letter_at_once() {
         let parcel = parcel(Cause::Range { cursor_after: 1 }, &[1]);
         let settlement = settled(&parcel, Delivered::Answered(vec![Outcome::drop("no such user")]));
-        assert_eq!(settlement.failed[0].due_at_ms, None);
+        assert_eq!(settlement.failed[0].state, State::Dead);
         assert_eq!(settlement.failed[0].attempt, 1);
     }
 

@@ -36,8 +36,9 @@ pub async fn serve(request: types::Request, build: fn() -> Function) -> Result<t
         };
         instance.get_or_init(start).clone()
     });
-    let sends_body = !matches!(request.get_method(), types::Method::Head);
-    let reply = match read(request, &function).await {
+    let method = request.get_method();
+    let sends_body = !matches!(method, types::Method::Head);
+    let reply = match read(request, method, &function).await {
         Ok(request) => function.reply(&host, request).await,
         Err(refusal) => refusal.into(),
     };
@@ -49,8 +50,8 @@ pub async fn serve(request: types::Request, build: fn() -> Function) -> Result<t
 }
 
 /// The whole request, or the response that refuses it.
-async fn read(request: types::Request, function: &Function) -> Result<Request, Response> {
-    let method = Method::try_from(request.get_method())
+async fn read(request: types::Request, method: types::Method, function: &Function) -> Result<Request, Response> {
+    let method = Method::try_from(method)
         .map_err(|_| Problem::bad_request("The method isn't one of HTTP. Use GET, POST, PATCH or DELETE."))?;
     let target = request.get_path_with_query().unwrap_or_default();
     let headers = headers(&request.get_headers());
@@ -64,9 +65,14 @@ async fn read(request: types::Request, function: &Function) -> Result<Request, R
     Ok(Request::new(method, &target, headers, body))
 }
 
-/// Headers that the `http` crate can't hold are no headers to this program.
+/// Headers that the `http` crate can't hold are no headers to this program, nor are those that Spin adds about the route:
+/// there are more of them than of the client's, and no function asks for one.
 fn headers(fields: &Fields) -> HeaderMap {
-    let pairs = fields.copy_all().into_iter().filter_map(|(name, value)| {
+    let sent = fields
+        .copy_all()
+        .into_iter()
+        .filter(|(name, _)| !name.starts_with("spin-"));
+    let pairs = sent.filter_map(|(name, value)| {
         Some((
             HeaderName::try_from(name).ok()?,
             HeaderValue::from_maybe_shared(bytes::Bytes::from(value)).ok()?,
@@ -90,8 +96,10 @@ async fn read_body(request: types::Request, headers: &HeaderMap, limit_bytes: us
     }
     let (_handled, handled) = wit_future::new(|| Ok(()));
     let (stream, trailers) = types::Request::consume_body(request, handled);
-    match read_stream(stream, declared.unwrap_or(READ_BYTES), limit_bytes).await {
+    match read_stream(stream, declared, READ_BYTES, limit_bytes).await {
         None => Err(function::body_too_large(limit_bytes)),
+        // All that was declared is there: to wait for the end would only cost time.
+        Some(body) if declared == Some(body.len()) => Ok(body),
         // Without this a body that was cut off would look like a whole one.
         Some(body) => match trailers.await {
             Ok(_) => Ok(body),
@@ -100,11 +108,21 @@ async fn read_body(request: types::Request, headers: &HeaderMap, limit_bytes: us
     }
 }
 
-/// Everything that a stream has, or nothing when that is more than the limit.
-pub(super) async fn read_stream(mut stream: StreamReader<u8>, expected: usize, limit_bytes: usize) -> Option<Vec<u8>> {
+/// Everything that a stream has, or nothing when that is more than the limit. Where its length was declared, nothing
+/// after that is read.
+pub(super) async fn read_stream(
+    mut stream: StreamReader<u8>,
+    declared: Option<usize>,
+    expected: usize,
+    limit_bytes: usize,
+) -> Option<Vec<u8>> {
     // One byte more than expected: the read that finds the end needs room.
-    let mut body = Vec::with_capacity(expected.min(limit_bytes) + 1);
+    let room = declared.unwrap_or(expected.saturating_add(1));
+    let mut body = Vec::with_capacity(room.min(limit_bytes + 1));
     loop {
+        if declared == Some(body.len()) {
+            return Some(body);
+        }
         if body.len() == body.capacity() {
             body.reserve(body.len().max(READ_BYTES));
         }

@@ -34,6 +34,8 @@ pub struct World {
     pub statements: Cell<usize>,
     /// Texts that make every statement that holds them fail.
     pub broken_statements: RefCell<Vec<&'static str>>,
+    /// Whether every use of the key-value store fails.
+    pub broken_store: Cell<bool>,
     timers: RefCell<Vec<(i64, oneshot::Sender<()>)>>,
     pool: RefCell<Option<LocalPool>>,
     spawner: LocalSpawner,
@@ -56,6 +58,7 @@ impl World {
             calls: RefCell::default(),
             statements: Cell::new(0),
             broken_statements: RefCell::default(),
+            broken_store: Cell::default(),
             timers: RefCell::default(),
             spawner: pool.spawner(),
             pool: RefCell::new(Some(pool)),
@@ -182,6 +185,14 @@ impl World {
             .map_err(|error| Error::from_sqlite(error.to_string()))
     }
 
+    fn store(&self) -> Result<std::cell::RefMut<'_, BTreeMap<String, Vec<u8>>>, Error> {
+        if self.broken_store.get() {
+            let detail = "broken for the test".to_owned();
+            return Err(Error::KeyValue { detail });
+        }
+        Ok(self.store.borrow_mut())
+    }
+
     fn query(&self, statement: &str, parameters: Vec<Value>) -> rusqlite::Result<Vec<Row>> {
         use rusqlite::types::Value as Stored;
         let parameters = parameters.into_iter().map(|value| match value {
@@ -241,7 +252,7 @@ impl Platform for Handle {
     }
 
     fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Vec<u8>)>, Error> {
-        let store = self.0.store.borrow();
+        let store = self.0.store()?;
         Ok(keys
             .into_iter()
             .filter_map(|key| store.get(&key).map(|value| (key.clone(), value.clone())))
@@ -249,18 +260,18 @@ impl Platform for Handle {
     }
 
     fn set_many(&self, pairs: Vec<(String, Vec<u8>)>) -> Result<(), Error> {
-        self.0.store.borrow_mut().extend(pairs);
+        self.0.store()?.extend(pairs);
         Ok(())
     }
 
     fn delete_many(&self, keys: Vec<String>) -> Result<(), Error> {
-        let mut store = self.0.store.borrow_mut();
+        let mut store = self.0.store()?;
         keys.iter().for_each(|key| _ = store.remove(key));
         Ok(())
     }
 
     fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
-        let mut store = self.0.store.borrow_mut();
+        let mut store = self.0.store()?;
         let stored = store.entry(key.to_owned()).or_insert_with(|| b"0".to_vec());
         let number: i64 = String::from_utf8_lossy(stored).parse().expect("a counter");
         *stored = (number + delta).to_string().into_bytes();
