@@ -4,7 +4,7 @@ mod money;
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -17,6 +17,8 @@ use rand::seq::IndexedRandom;
 use rusqlite::types::Value;
 use selvedge_engine::Program;
 use selvedge_engine::config::Manifest;
+use selvedge_events::{Data, schema_uri};
+use selvedge_schemas::Schemas;
 use selvedge_testkit::chaos::{Storm, Unreliable, Workload};
 use selvedge_testkit::checkers::{self, Attempts, Effects, Violation};
 use selvedge_testkit::simulation::Peer;
@@ -121,6 +123,45 @@ pub fn promise(world: &World) -> Vec<Violation> {
     violations.extend(commands_took_effect_once(world));
     violations.extend(checkers::cursors_only_move_on(world));
     violations.extend(checkers::markers_are_kept(world, &EFFECTS, MARKER_RETENTION));
+    violations.extend(events_have_their_schemas(world));
+    violations
+}
+
+/// The schemas of the application's events.
+pub fn schemas() -> &'static Schemas {
+    static SCHEMAS: OnceLock<Schemas> = OnceLock::new();
+    SCHEMAS.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(selvedge_schemas::FOLDER);
+        Schemas::read(&folder).expect("the schemas can be read")
+    })
+}
+
+/// Every event of a function has a schema, names it, and is as it says.
+pub fn events_have_their_schemas(world: &World) -> Vec<Violation> {
+    let statement = "SELECT id, type, source, dataschema, CAST(data AS TEXT) FROM journal";
+    let is_functions = |source: &str| schemas().iter().any(|(_, schema)| schema.publisher() == Some(source));
+    let mut violations = Vec::new();
+    for row in world.sql.query(statement).unwrap_or_default() {
+        let mut columns = row.into_iter().map(|column| match column {
+            Value::Text(text) => text,
+            _ => String::new(),
+        });
+        let mut next = || columns.next().unwrap_or_default();
+        let (id, event_type, source, dataschema) = (next(), next(), next(), next());
+        let data = Data::from_json_text(next()).unwrap_or_default();
+        let mistakes = match schemas().get(&event_type) {
+            None if !is_functions(&source) => continue,
+            None => "there is no schema of its type: write schemas/<type>.json".to_owned(),
+            Some(_) if dataschema != schema_uri(&event_type) => format!("its dataschema is {dataschema:?}"),
+            Some(schema) => match schema.check(&data) {
+                Ok(()) => continue,
+                Err(mistakes) => format!("{mistakes:?}"),
+            },
+        };
+        violations.push(Violation(format!("event {id} ({event_type}): {mistakes}")));
+    }
     violations
 }
 
