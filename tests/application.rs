@@ -61,12 +61,13 @@ pub fn under_pressure(root: &Path, change: impl FnOnce(&mut Manifest)) -> anyhow
     let mut manifest = Manifest::read(&root.join("spin.toml"))?;
     let folder = TempDir::with_prefix("selvedge-chaos-")?;
     let file = "subscriptions.toml";
-    let text = std::fs::read_to_string(root.join(file))?;
-    let settings = format!(
-        "[[subscription]]\nbatch = 3\nmax_attempts = {}\n",
-        ATTEMPTS.attempts_max
-    );
-    std::fs::write(folder.path().join(file), text.replace("[[subscription]]\n", &settings))?;
+    let mut text = std::fs::read_to_string(root.join(file))?;
+    for effect in EFFECTS {
+        let name = format!("name = \"{}\"\n", effect.subscription);
+        let settings = format!("{name}batch = 3\nmax_attempts = {}\n", ATTEMPTS.attempts_max);
+        text = text.replace(&name, &settings);
+    }
+    std::fs::write(folder.path().join(file), text)?;
     folder.path().clone_into(&mut manifest.folder);
     let webhook = manifest.variables.get_mut("notify_webhook_url");
     webhook.context("notifications have a webhook")?.default = Some(format!("http://{WEBHOOK}/notify"));

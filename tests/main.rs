@@ -1,6 +1,7 @@
 //! End-to-end tests on the shipped components, one file per behaviour. The story first.
 
 mod application;
+mod commit;
 mod harness;
 mod mutant_hunt;
 mod todo_journey;
