@@ -51,6 +51,11 @@ pub fn application_copy() -> anyhow::Result<TempDir> {
     for file in ["spin.toml", "subscriptions.toml"] {
         std::fs::copy(root().join(file), folder.path().join(file))?;
     }
+    std::fs::create_dir(folder.path().join("schemas"))?;
+    for schema in std::fs::read_dir(root().join("schemas"))? {
+        let schema = schema?;
+        std::fs::copy(schema.path(), folder.path().join("schemas").join(schema.file_name()))?;
+    }
     std::os::unix::fs::symlink(root().join("target"), folder.path().join("target"))?;
     Ok(folder)
 }

@@ -8,13 +8,13 @@ use selvedge_events::{Event, TypePattern, http_binding};
 
 use crate::delivery::{self, Outcome};
 use crate::host::LocalFuture;
-use crate::http::{Matched, Pattern, Problem, Request, Response, Upstream};
+use crate::http::{Matched, Pattern, Problem, Reply, Request, Response, Streaming, Upstream};
 use crate::inbox::Delivered;
 use crate::schema::Tables;
 use crate::{Error, Host, bearer, health, inbox, limits, order};
 
 /// What answers a route.
-type Handler = Box<dyn Fn(Host, Request) -> LocalFuture<Result<Response, Problem>>>;
+type Handler = Box<dyn Fn(Host, Request) -> LocalFuture<Result<Reply, Problem>>>;
 
 /// What an event of a subscription does: it takes the events that weren't done yet and says what became of each.
 pub type Effect = Box<dyn Fn(Host, Vec<Event>) -> LocalFuture<Result<Vec<Outcome>, Error>>>;
@@ -46,6 +46,7 @@ pub struct Function {
     effect: Option<Effect>,
     publishes: Option<Rc<[TypePattern]>>,
     subscribes: Option<Rc<[TypePattern]>>,
+    large_bodies: Vec<(&'static str, usize)>,
     /// The variable whose token guards its routes.
     token_variable: Option<&'static str>,
 }
@@ -67,6 +68,7 @@ impl Function {
             effect: None,
             publishes: None,
             subscribes: None,
+            large_bodies: Vec::new(),
             token_variable: None,
         }
     }
@@ -139,6 +141,30 @@ impl Function {
         self.route(Method::DELETE, path, handler)
     }
 
+    /// Answers GET on a path with a body that is made while it is sent.
+    pub fn stream<H, F>(mut self, path: &'static str, handler: H) -> Self
+    where
+        H: Fn(Host, Request) -> F + 'static,
+        F: Future<Output = Result<Streaming, Problem>> + 'static,
+    {
+        let handler: Handler = Box::new(move |host, request| {
+            let answer = handler(host, request);
+            Box::pin(async { answer.await.map(Reply::Streaming) })
+        });
+        self.routes.push(Route {
+            method: Method::GET,
+            pattern: Pattern::new(path),
+            handler,
+        });
+        self
+    }
+
+    /// Takes bodies of up to this many bytes on a path, instead of [`limits::REQUEST_BODY_BYTES_MAX`].
+    pub fn body_bytes_max_on(mut self, path: &'static str, limit_bytes: usize) -> Self {
+        self.large_bodies.push((path, limit_bytes));
+        self
+    }
+
     /// Says what the events do that subscriptions bring here. The effect gets events that it isn't done with, and gives
     /// one outcome for each, in their order. An `Err` stands for all of them: they come again, one by one.
     pub fn effect<H, F>(mut self, effect: H) -> Self
@@ -162,7 +188,10 @@ impl Function {
         H: Fn(Host, Request) -> F + 'static,
         F: Future<Output = Result<Response, Problem>> + 'static,
     {
-        let handler: Handler = Box::new(move |host, request| Box::pin(handler(host, request)));
+        let handler: Handler = Box::new(move |host, request| {
+            let answer = handler(host, request);
+            Box::pin(async { answer.await.map(Reply::Whole) })
+        });
         self.routes.push(Route {
             method,
             pattern: Pattern::new(path),
@@ -179,22 +208,38 @@ impl Function {
     /// How large the body of a request to this path may be, in bytes.
     pub fn body_bytes_max(&self, path: &str) -> usize {
         if self.delivered_to(path).is_some() {
-            limits::DELIVERY_BODY_BYTES_MAX
-        } else {
-            limits::REQUEST_BODY_BYTES_MAX
+            return limits::DELIVERY_BODY_BYTES_MAX;
+        }
+        let mut large = self.large_bodies.iter();
+        let large = large.find(|(pattern, _)| Pattern::new(pattern).matches(path).is_some());
+        large.map_or(limits::REQUEST_BODY_BYTES_MAX, |(_, limit_bytes)| *limit_bytes)
+    }
+
+    /// Answers a request with a whole response: one that is made while it is sent is waited for.
+    pub async fn answer(&self, host: &Host, request: Request) -> Response {
+        match self.reply(host, request).await {
+            Reply::Whole(response) => response,
+            Reply::Streaming(streaming) => streaming.collect().await,
         }
     }
 
     /// Answers a request. What goes wrong becomes a problem; nothing is left to the caller.
-    pub async fn answer(&self, host: &Host, request: Request) -> Response {
+    pub async fn reply(&self, host: &Host, request: Request) -> Reply {
+        if request.headers.len() > limits::HEADERS_MAX {
+            let detail = format!("The request has more than {} headers. Send fewer.", limits::HEADERS_MAX);
+            return Response::from(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail)).into();
+        }
         let scoped = self.publishes.as_ref().map(|types| host.publishing(types.clone()));
         let host = scoped.as_ref().unwrap_or(host);
         let answered = match (&self.effect, self.delivered_to(&request.path)) {
-            (Some(effect), Some(subscription)) => self.deliver(host, effect, &subscription, request).await,
-            _ if request.path == health::PATH => Ok(Response::ok(&health::Up::new(self.name, &self.breakers))),
+            (Some(effect), Some(subscription)) => {
+                let delivered = self.deliver(host, effect, &subscription, request).await;
+                delivered.map(Reply::Whole)
+            }
+            _ if request.path == health::PATH => Ok(Response::ok(&health::Up::new(self.name, &self.breakers)).into()),
             _ => self.dispatch(host, request).await,
         };
-        answered.unwrap_or_else(Response::from)
+        answered.unwrap_or_else(|problem| Response::from(problem).into())
     }
 
     /// The subscription when a path is the one where its events are heard, and the function hears any.
@@ -235,7 +280,7 @@ impl Function {
         })
     }
 
-    async fn dispatch(&self, host: &Host, mut request: Request) -> Result<Response, Problem> {
+    async fn dispatch(&self, host: &Host, mut request: Request) -> Result<Reply, Problem> {
         if let Some(variable) = self.token_variable {
             bearer::check(host, &request, variable).await?;
         }

@@ -3,7 +3,7 @@
 mod support;
 
 use selvedge::http::{Method, Problem, Request, Response, StatusCode};
-use selvedge::{Event, Function, Host, Outcome, journal};
+use selvedge::{Error, Event, Function, Host, Outcome, ingest, journal};
 use support::World;
 use support::listening::{HEARD, append, drain, heard, listener};
 
@@ -44,6 +44,21 @@ fn a_function_appends_what_is_in_its_publish_scope_and_nothing_else() {
         world.rows("SELECT type FROM journal"),
         ["todos.task.created", "todos.list.opened"]
     );
+}
+
+#[test]
+fn events_from_outside_are_within_the_publish_scope_too() {
+    let world = World::new(&[]);
+    let types = [selvedge_events::TypePattern::parse("weather.*.*").expect("a pattern")];
+    let host = world.host().publishing(types.into());
+    let ingest = |event_type: &str| ingest::ingest(&host, vec![Event::new(event_type, "/sensors", event_type)], None);
+    assert_eq!(ingest("weather.report.published").expect("within").appended, 1);
+    let refused = ingest("todos.task.created").expect_err("outside");
+    assert!(
+        matches!(refused, ingest::Refused::Failed(Error::OutOfScope { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(world.rows("SELECT type FROM journal"), ["weather.report.published"]);
 }
 
 #[test]

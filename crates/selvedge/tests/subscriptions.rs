@@ -6,9 +6,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use http::header::CONTENT_TYPE;
+use selvedge::dead_letter::{self, Filter, State};
 use selvedge::http::{Call, Method, StatusCode};
 use selvedge::subscription::Subscriptions;
-use selvedge::{Event, Function, Host, Outcome, Relay, Timestamp, dead_letter, journal, relay};
+use selvedge::{Event, Function, Host, Outcome, Relay, Timestamp, journal, relay};
 use selvedge_events::extension::{DELIVER_AT, EXPIRY_TIME};
 use support::World;
 use support::listening::{HEARD, answer, append, deliveries, drain, heard, listener};
@@ -116,16 +117,19 @@ fn an_expired_event_is_a_dead_letter_and_not_delivered() {
     append_with(&world, "in-time", &[(EXPIRY_TIME, now_ms + 1)]);
     drain(&world, &relay);
     assert_eq!(world.rows("SELECT id FROM heard"), ["in-time"]);
-    let letters = dead_letter::list(&world.host(), "tasks", 0, 10).expect("readable");
+    let letters = dead_letter::list(&world.host(), State::Dead, &Filter::default(), None, 10).expect("readable");
     let [letter] = &letters[..] else {
         panic!("one dead letter: {letters:?}")
     };
     let reason = format!("it expired at {}", Timestamp::from_unix_ms(now_ms));
     assert_eq!(
-        (&*letter.record.event.id, letter.attempts, &letter.reason),
+        (&*letter.event_id, letter.attempts, &letter.reason),
         ("expired", 0, &reason)
     );
-    assert_eq!((letter.first_at_ms, letter.last_at_ms), (now_ms, now_ms));
+    assert_eq!(
+        (letter.first_failed_at.unix_ms(), letter.last_failed_at.unix_ms()),
+        (now_ms, now_ms)
+    );
 }
 
 #[test]
@@ -290,7 +294,7 @@ fn an_event_that_a_match_cant_be_asked_of_is_a_dead_letter() {
     let (world, relay) = world("match = \"data.priceCents > 1000\"");
     append(&world, ["1"], "orders.order.placed");
     drain(&world, &relay);
-    let letters = dead_letter::list(&world.host(), "tasks", 0, 10).expect("readable");
+    let letters = dead_letter::list(&world.host(), State::Dead, &Filter::default(), None, 10).expect("readable");
     let [letter] = &letters[..] else {
         panic!("one dead letter: {letters:?}")
     };
