@@ -83,6 +83,15 @@ pub async fn create(world: &World, title: &str, user: &str) -> String {
     created.json()["id"].as_str().expect("a todo has an id").to_owned()
 }
 
+/// Registers a user with this address, and says the user's id.
+pub async fn register(world: &World, email: &str) -> String {
+    let registered = world
+        .post("/users", &json!({ "email": email, "name": "Ada Lovelace" }))
+        .await;
+    assert_eq!(registered.status, 201, "{:?}", registered.json());
+    registered.json()["id"].as_str().expect("a user has an id").to_owned()
+}
+
 /// How many notifications a user has.
 pub async fn notifications(world: &World, user: &str) -> usize {
     let answer = world.get(&format!("/notifications?userId={user}")).await;

@@ -47,16 +47,24 @@ fn an_application_that_is_well_says_so_in_every_part() -> anyhow::Result<()> {
             })
             .await?;
         let nothing = |name: &str| json!({ "subscription": name, "events": 0, "retries": 0, "deadLetters": 0 });
-        let subscriptions = ["analytics", "notifications", "orders", "payments", "shipping"].map(nothing);
+        let closed = |name: &str| json!({ "name": name, "state": "closed", "since": null });
+        let subscriptions = [
+            "analytics",
+            "notifications",
+            "orders",
+            "payments",
+            "shipping",
+            "todo-verification",
+        ];
         let expected = json!({
             "status": "up",
             "functions": {
-                "admin": "up", "todos": "up", "relay": "up", "notifications": "up", "analytics": "up",
+                "admin": "up", "users": "up", "todos": "up", "relay": "up", "notifications": "up", "analytics": "up",
                 "orders": "up", "payments": "up", "shipping": "up",
             },
             "stores": { "database": "up", "keyValue": "up" },
-            "breakers": [],
-            "subscriptions": subscriptions,
+            "breakers": ["payment-provider", "shipping-provider", "users"].map(closed),
+            "subscriptions": subscriptions.map(nothing),
             "adminToken": "not set: /admin is refused",
         });
         assert_eq!(world.get("/health").await.json(), expected);
@@ -96,7 +104,7 @@ fn a_function_that_does_not_answer_is_named() -> anyhow::Result<()> {
             let report = world.get("/health").await.json();
             assert_eq!(report["status"], "down", "{report}");
             let functions = json!({
-                "admin": "up", "todos": "up", "relay": "up", "notifications": "down", "analytics": "up",
+                "admin": "up", "users": "up", "todos": "up", "relay": "up", "notifications": "down", "analytics": "up",
                 "orders": "up", "payments": "up", "shipping": "up",
             });
             assert_eq!(report["functions"], functions);

@@ -27,6 +27,7 @@ fn function() -> Function {
     Function::new("payments")
         .publishes(&["payments.*.*"])
         .subscribes(&["payments.*.requested"])
+        .upstream(provider.upstream())
         .get("/payments/:order", show)
         .effect(move |host, events| settle(host, provider.clone(), events))
 }

@@ -27,6 +27,7 @@ fn function() -> Function {
     Function::new("shipping")
         .publishes(&["shipping.*.*"])
         .subscribes(&["shipping.*.requested"])
+        .upstream(provider.upstream())
         .get("/shipments/:order", show)
         .effect(move |host, events| settle(host, provider.clone(), events))
 }
