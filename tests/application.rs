@@ -1,5 +1,7 @@
 //! What the sweeps and the chaos know of this application: its promise, and a workload over its public routes.
 
+mod money;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -23,6 +25,8 @@ use selvedge_testkit::simulation::Peer;
 use selvedge_testkit::{World, client};
 use serde_json::json;
 use tempfile::TempDir;
+
+pub use money::money_conserved;
 
 /// Where the application's subscriptions have their effects.
 const EFFECTS: [Effects; 2] = [
@@ -57,12 +61,13 @@ pub fn under_pressure(root: &Path, change: impl FnOnce(&mut Manifest)) -> anyhow
     let mut manifest = Manifest::read(&root.join("spin.toml"))?;
     let folder = TempDir::with_prefix("selvedge-chaos-")?;
     let file = "subscriptions.toml";
-    let text = std::fs::read_to_string(root.join(file))?;
-    let settings = format!(
-        "[[subscription]]\nbatch = 3\nmax_attempts = {}\n",
-        ATTEMPTS.attempts_max
-    );
-    std::fs::write(folder.path().join(file), text.replace("[[subscription]]\n", &settings))?;
+    let mut text = std::fs::read_to_string(root.join(file))?;
+    for effect in EFFECTS {
+        let name = format!("name = \"{}\"\n", effect.subscription);
+        let settings = format!("{name}batch = 3\nmax_attempts = {}\n", ATTEMPTS.attempts_max);
+        text = text.replace(&name, &settings);
+    }
+    std::fs::write(folder.path().join(file), text)?;
     folder.path().clone_into(&mut manifest.folder);
     let webhook = manifest.variables.get_mut("notify_webhook_url");
     webhook.context("notifications have a webhook")?.default = Some(format!("http://{WEBHOOK}/notify"));
@@ -115,6 +120,7 @@ pub fn promise(world: &World) -> Vec<Violation> {
     let mut violations = checkers::exactly_once(world, &EFFECTS);
     violations.extend(checkers::counts_equal_fold(world));
     violations.extend(checkers::streams_have_no_gaps(world));
+    violations.extend(money_conserved(world));
     violations.extend(commands_took_effect_once(world));
     violations.extend(checkers::cursors_only_move_on(world));
     violations.extend(checkers::markers_are_kept(world, &EFFECTS, MARKER_RETENTION));

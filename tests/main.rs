@@ -1,10 +1,12 @@
 //! End-to-end tests on the shipped components, one file per behaviour. The story first.
 
 mod application;
+mod commit;
 mod harness;
 mod mutant_hunt;
 mod todo_journey;
 
+mod admin;
 mod allowed_hosts;
 mod asyncapi;
 mod bad_input;
@@ -21,7 +23,10 @@ mod lost_bell;
 mod mutants;
 mod platform;
 mod real_process;
+mod redrive;
+mod replay;
 mod retry;
+mod saga;
 mod schemas;
 mod snapshots;
 mod start_errors;

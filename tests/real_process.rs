@@ -1,7 +1,12 @@
 //! The shipped binary as its own process, over real HTTP, on real files and the real clock.
 
 mod client;
+mod clock;
+mod connections;
 mod crashes;
+mod load;
+mod promise;
+mod stores;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -24,6 +29,8 @@ const EFFECTS_WITHIN: Duration = Duration::from_millis(100);
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long the process may take to end when nothing holds it.
 const END_WITHIN: Duration = Duration::from_secs(5);
+/// What the process may take of the machine's memory, whatever is done to it.
+const MEMORY_BYTES_MAX: u64 = 400_000_000;
 
 /// Real processes get the machine for themselves, as far as this test binary goes: one of the tests measures time.
 fn alone() -> MutexGuard<'static, ()> {

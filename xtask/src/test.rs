@@ -37,6 +37,9 @@ impl Test {
         let mut totals = Totals::default();
         match &self.only {
             Some(name) => {
+                if "mutants::".contains(name.as_str()) || name.starts_with("mutants::") {
+                    components::build_mutants()?;
+                }
                 build_engine(&END_TO_END)?;
                 let behaviours = [&END_TO_END[..], &["--test", "behaviours"]].concat();
                 totals.add(&mut cargo_test(&behaviours, Some(name), &arguments))?;
@@ -67,6 +70,7 @@ impl Test {
 }
 
 fn run_all(totals: &mut Totals, arguments: &[OsString]) -> Result<()> {
+    components::build_mutants()?;
     let functions = components::functions()?;
     // The functions' handlers are exported under names that only a component can have, so that for the host only their
     // unit tests can be linked.

@@ -80,6 +80,9 @@ pub const PROVIDER_TIMEOUT_MS: u64 = 5_000;
 /// Calls to a provider that one delivery has under way at the same time.
 pub const PROVIDER_CALLS_MAX: usize = 16;
 
+/// How long the report of everybody's health may take, in milliseconds: that of one function and some more.
+pub const HEALTH_REPORT_TIMEOUT_MS: u64 = 4_000;
+
 /// How often old done markers are looked for, in milliseconds.
 pub const COLLECT_EVERY_MS: i64 = 60_000;
 /// How old an event must be before its done marker may go, in milliseconds: a week.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
@@ -22,6 +23,8 @@ use crate::ports::Body;
 
 mod body;
 mod open_stream;
+
+use body::Unread;
 
 /// Serves until `stop` resolves, then lets requests in work end (at most [`limits::SHUTDOWN_TIMEOUT`]). Streams of events
 /// are ended at once: their clients come back to whoever serves then.
@@ -42,7 +45,7 @@ pub(crate) async fn serve(application: Arc<Inner>, listener: TcpListener, stop: 
         };
         // An accept that failed is that client's loss only (it is gone, or file descriptors are short for a moment).
         let Ok((stream, client)) = stream else {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(limits::ACCEPT_RETRY_DELAY).await;
             continue;
         };
         let watcher = graceful.watcher();
@@ -84,7 +87,10 @@ async fn connection(
 ) {
     // Without it, a response whose head and body leave in two segments waits for the client's delayed ACK: 40 ms.
     let _ = stream.set_nodelay(true);
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let asked = has_asked.clone();
     let service = service_fn(move |request| {
+        asked.store(true, Relaxed);
         let (application, stopped) = (application.clone(), stopped.clone());
         async move {
             let response = answer(&application, request, client).await;
@@ -92,8 +98,14 @@ async fn connection(
         }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    // A connection that broke is its client's to notice.
-    let _ = watcher.watch(connection).await;
+    let mut connection = std::pin::pin!(watcher.watch(connection));
+    // hyper's own limit begins when it is known which HTTP is spoken: a client that says nothing is held to it here, or a
+    // few thousand of them would keep everybody else out.
+    // What a connection that broke, broke of is its client's to notice.
+    let first = tokio::time::timeout(limits::REQUEST_HEAD_TIMEOUT, &mut connection).await;
+    if first.is_err() && has_asked.load(Relaxed) {
+        let _ = connection.await;
+    }
 }
 
 /// Answers one request from outside.
@@ -111,12 +123,20 @@ async fn answer(application: &Arc<Inner>, request: Request<Incoming>, client: So
     }
     let request = match body::read(request, length).await {
         Ok(request) => request,
-        Err(()) => {
-            return problem(
-                StatusCode::BAD_REQUEST,
-                "Bad Request",
-                "the body ended before its length; send it again",
+        Err(Unread::Ended) => {
+            let detail = "the body ended before its length; send it again";
+            return problem(StatusCode::BAD_REQUEST, "Bad Request", detail);
+        }
+        Err(Unread::Late) => {
+            let detail = format!(
+                "the body didn't come within {} s; send it again",
+                limits::READ_AHEAD_TIMEOUT.as_secs()
             );
+            let mut late = problem(StatusCode::REQUEST_TIMEOUT, "Request Timeout", &detail);
+            // What the client still sends would be read as its next request.
+            let close = header::HeaderValue::from_static("close");
+            late.headers_mut().insert(header::CONNECTION, close);
+            return late;
         }
     };
     match application.handle(request, client).await {
