@@ -11,10 +11,10 @@ pub fn commit_hash(root: &Path) -> Option<String> {
         .output()
         .ok()?;
     let hash = String::from_utf8(git.stdout).ok()?.trim().to_owned();
-    (git.status.success() && hash.len() >= 16).then_some(hash)
+    (git.status.success() && hash.len() >= 12).then_some(hash)
 }
 
-/// The commit's own seed: the first 16 digits of its hash.
+/// The commit's own seed: the first 12 digits of its hash.
 pub fn commit_seed(root: &Path) -> Option<u64> {
-    u64::from_str_radix(&commit_hash(root)?[..16], 16).ok()
+    u64::from_str_radix(&commit_hash(root)?[..12], 16).ok()
 }

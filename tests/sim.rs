@@ -43,6 +43,9 @@ struct Options {
     /// The first seed of a search.
     #[arg(long, default_value_t = 1)]
     from: u64,
+    /// Searches from the commit's own seed on, where there is git.
+    #[arg(long, conflicts_with_all = ["seed", "from"])]
+    commit: bool,
     /// Commands in a run.
     #[arg(long, default_value_t = Bounds::default().commands)]
     commands: usize,
@@ -67,11 +70,15 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(seed) = options.seed {
         return Ok(replay(&program, seed, bounds));
     }
+    let from = match options.commit {
+        true => commit::commit_seed(root).unwrap_or(options.from),
+        false => options.from,
+    };
     let (runs, journeys) = match options.journeys {
-        Some(journeys) => (u64::MAX - options.from, journeys),
+        Some(journeys) => (u64::MAX - from, journeys),
         None => (options.runs, usize::MAX),
     };
-    let found = search(&program, options.from, runs, journeys, bounds);
+    let found = search(&program, from, runs, journeys, bounds);
     println!("{found}");
     if options.report {
         return report::write(root, &program, &found);
