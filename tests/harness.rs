@@ -12,7 +12,7 @@ use selvedge_testkit::{Simulation, World};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::application::promise;
+use crate::application::{promise, under_pressure};
 
 /// The project's root folder.
 pub fn root() -> PathBuf {
@@ -33,6 +33,12 @@ pub fn program() -> &'static Arc<Program> {
     })
 }
 
+/// The same application as chaos runs it.
+pub fn program_under_pressure() -> &'static Arc<Program> {
+    static PROGRAM: OnceLock<Arc<Program>> = OnceLock::new();
+    PROGRAM.get_or_init(|| under_pressure(&root(), |_| {}).expect("the components are built: `cargo xtask build`"))
+}
+
 /// Runs `test` in a simulated world of its own.
 pub fn simulate<T>(test: impl AsyncFnOnce(World) -> anyhow::Result<T>) -> anyhow::Result<T> {
     Simulation::run(program(), 1, test)
@@ -44,6 +50,11 @@ pub fn application_copy() -> anyhow::Result<TempDir> {
     let folder = tempfile::tempdir()?;
     for file in ["spin.toml", "subscriptions.toml"] {
         std::fs::copy(root().join(file), folder.path().join(file))?;
+    }
+    std::fs::create_dir(folder.path().join("schemas"))?;
+    for schema in std::fs::read_dir(root().join("schemas"))? {
+        let schema = schema?;
+        std::fs::copy(schema.path(), folder.path().join("schemas").join(schema.file_name()))?;
     }
     std::os::unix::fs::symlink(root().join("target"), folder.path().join("target"))?;
     Ok(folder)
@@ -107,7 +118,7 @@ pub fn outstanding(world: &World) -> i64 {
         - world.sql.number("SELECT sum(cursor) FROM subscriptions")
         + world
             .sql
-            .number("SELECT count(*) FROM exceptions WHERE state <> 'dead'")
+            .number("SELECT count(*) FROM exceptions WHERE state NOT IN ('dead', 'discarded')")
 }
 
 /// Waits until nothing is left to do, and asserts that the promise was kept for all `events` of the journal.

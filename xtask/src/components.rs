@@ -15,23 +15,54 @@ pub struct Build {
     /// Only this function (repeat for more); all of them when none is named.
     #[arg(long = "package", short = 'p', value_name = "NAME")]
     packages: Vec<String>,
+    /// Build them with the kernel's mutants in them, for the test that looks whether the simulator finds those.
+    #[arg(long, conflicts_with = "packages")]
+    mutants: bool,
 }
 
 impl Build {
     /// Builds what was asked for and says what came out.
     pub fn run(self) -> Result<()> {
-        if self.packages.is_empty() {
+        if self.mutants {
+            build_mutants()
+        } else if self.packages.is_empty() {
             build_all()
         } else {
-            build(&self.packages)
+            build(&self.packages, &SHIPPED)
         }
     }
 }
 
 /// Builds every function. When nothing changed since the last time this takes a fraction of a second.
 pub fn build_all() -> Result<()> {
-    build(&functions()?)
+    build(&functions()?, &SHIPPED)
 }
+
+/// Builds every function with the kernel's mutants in it, to a folder that nothing is shipped from.
+pub fn build_mutants() -> Result<()> {
+    build(&functions()?, &MUTANTS)
+}
+
+/// How components are built, and where they land.
+struct Variant {
+    profile: &'static str,
+    folder: &'static str,
+    features: &'static [&'static str],
+}
+
+/// What spin.toml names.
+const SHIPPED: Variant = Variant {
+    profile: "component",
+    folder: "target/functions",
+    features: &[],
+};
+
+/// What tests/mutants.rs looks for.
+const MUTANTS: Variant = Variant {
+    profile: "mutants",
+    folder: "target/mutants",
+    features: &["--features", "selvedge/mutants"],
+};
 
 /// The functions' names: the folders under `functions/`, each of which is one package of that name.
 pub fn functions() -> Result<Vec<String>> {
@@ -50,7 +81,7 @@ pub fn functions() -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn build(packages: &[String]) -> Result<()> {
+fn build(packages: &[String], variant: &Variant) -> Result<()> {
     let toolchain = Toolchain::find_or_make()?;
     say(format_args!(
         "building {} for {TARGET} with {toolchain}",
@@ -64,16 +95,17 @@ fn build(packages: &[String]) -> Result<()> {
         "--target",
         TARGET,
         "--profile",
-        "component",
+        variant.profile,
         "--target-dir",
-        "target/functions",
+        variant.folder,
     ]);
+    cargo.args(variant.features);
     for package in packages {
         cargo.args(["--package", package]);
     }
     process::run(&mut cargo)?;
     for package in packages {
-        let file = component_of(package);
+        let file = component_of(package, variant);
         let size = std::fs::metadata(workspace::root().join(&file))
             .with_context(|| format!("{package} was built but left no {}: is it a cdylib?", file.display()))?
             .len();
@@ -87,10 +119,10 @@ fn build(packages: &[String]) -> Result<()> {
 }
 
 /// Where a function's component lands, from the checkout's folder.
-fn component_of(package: &str) -> PathBuf {
+fn component_of(package: &str, variant: &Variant) -> PathBuf {
     let file = package.replace('-', "_") + ".wasm";
-    PathBuf::from("target/functions")
+    PathBuf::from(variant.folder)
         .join(TARGET)
-        .join("component")
+        .join(variant.profile)
         .join(file)
 }

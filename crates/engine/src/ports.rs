@@ -280,6 +280,9 @@ pub enum Verdict {
     Fail(String),
     /// Trap the instance.
     Trap,
+    /// Go on, and where the call sends an HTTP request have a copy of it arrive after this time, whose answer nobody hears:
+    /// what a network may do. Said after a call it means [`Verdict::Proceed`].
+    Copy(std::time::Duration),
 }
 
 /// Asked before and after every call of a component to its host: the one place where a simulator traces and injects

@@ -18,6 +18,8 @@ mod random;
 mod redis;
 mod sqlite;
 mod sqlite_file;
+mod sqlite_session;
+mod sqlite_shared;
 
 pub use clock::SystemClock;
 pub use key_value_file::{KeyValueFile, KeyValueFileStore};

@@ -66,7 +66,11 @@ fn is_forbidden(character: char) -> bool {
 /// Checks for a URI-reference: none of the characters that RFC 3986 keeps out. Letters beyond ASCII pass.
 pub(crate) fn check_uri_reference(name: &str, value: &str) -> Result<(), Error> {
     let forbidden = |character: char| character.is_whitespace() || "<>\"\\^`{|}".contains(character);
-    if value.contains(forbidden) {
+    // Most are letters, digits and a little punctuation: one pass over bytes settles those.
+    let plain = value
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-'..=b'/' | b':' | b'_'));
+    if !plain && value.contains(forbidden) {
         return Err(invalid(
             name,
             value,

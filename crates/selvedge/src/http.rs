@@ -5,12 +5,14 @@ mod problem;
 mod request;
 mod response;
 mod route;
+mod streaming;
 mod upstream;
 
 pub use client::{Answer, Call};
-pub use http::{Method, StatusCode};
+pub use http::{Method, StatusCode, header};
 pub use problem::{FieldProblem, Problem};
 pub use request::Request;
 pub use response::Response;
 pub(crate) use route::{Matched, Pattern};
+pub use streaming::{Chunks, Reply, Streaming};
 pub use upstream::Upstream;

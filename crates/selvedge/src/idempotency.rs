@@ -7,7 +7,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::http::{Problem, Request};
-use crate::limits;
+use crate::{limits, mutant};
 
 /// The extension attribute of events that a keyed request made: what its body was.
 pub const DIGEST_EXTENSION: &str = "requestdigest";
@@ -27,7 +27,11 @@ impl Key {
     /// # Errors
     /// A 400 when the header isn't 1 to [`limits::IDEMPOTENCY_KEY_BYTES_MAX`] visible ASCII characters.
     pub fn of(request: &Request, source: &str) -> Result<Option<Self>, Problem> {
-        let Some(header) = request.headers.get("idempotency-key") else {
+        let Some(header) = request
+            .headers
+            .get("idempotency-key")
+            .filter(|_| !mutant::is("idempotency_key_ignored"))
+        else {
             return Ok(None);
         };
         let bytes = header.as_bytes();

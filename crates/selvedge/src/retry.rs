@@ -1,6 +1,6 @@
 //! When a failed delivery is tried again: exponential backoff with jitter.
 
-use crate::limits;
+use crate::{limits, mutant};
 
 /// How often and how fast deliveries of a subscription are tried again.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +42,9 @@ impl RetryPolicy {
     pub fn delay_ms(&self, attempt: u32, random: f64) -> Option<u64> {
         if attempt >= self.max_attempts {
             return None;
+        }
+        if mutant::is("retry_without_backoff") {
+            return Some(0);
         }
         let max_ms = self.max_interval_ms.min(limits::RETRY_INTERVAL_MS_MAX) as f64;
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);

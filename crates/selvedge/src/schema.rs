@@ -3,8 +3,8 @@
 //! Whoever opens the database brings its tables up to date first: [`ensure`] reads one row when they are. Every
 //! statement of a migration is idempotent, so that any number of components may meet a new database at once.
 
-use crate::Error;
 use crate::host::{Row, Value};
+use crate::{Error, mutant};
 
 /// The table that says which version each owner's tables have: `name`, `version`.
 pub const VERSION_TABLE: &str = "schema_version";
@@ -107,7 +107,17 @@ pub const KERNEL: Tables = Tables {
         )",
             "CREATE INDEX IF NOT EXISTS exceptions_due ON exceptions (state, due_at_ms)",
             "CREATE INDEX IF NOT EXISTS exceptions_failed ON exceptions (state, last_at_ms)",
+            "CREATE INDEX IF NOT EXISTS exceptions_stream ON exceptions (subscription, stream, position)",
             "CREATE INDEX IF NOT EXISTS exceptions_leased ON exceptions (lease_token)",
+            // The state of entities as it was after one of their events: a cache, which may be emptied at any time.
+            "CREATE TABLE IF NOT EXISTS snapshots (
+            stream TEXT PRIMARY KEY,
+            version INTEGER NOT NULL,
+            shape INTEGER NOT NULL,
+            event_source TEXT NOT NULL,
+            event_id TEXT NOT NULL,
+            state TEXT NOT NULL
+        )",
             // A walk over a part of the journal that brings a subscription what it lacks: from which position to which, how
             // far it is, and when its next event may be due.
             "CREATE TABLE IF NOT EXISTS replays (
@@ -201,7 +211,12 @@ fn version_of(versions: &[(String, i64)], owner: &str) -> i64 {
 fn migrate(execute: &mut Execute<'_>, tables: &Tables, from: i64) -> Result<(), Error> {
     let done = usize::try_from(from).unwrap_or(0).min(tables.migrations.len());
     for statement in tables.migrations[done..].iter().copied().flatten() {
-        execute(statement, Vec::new())?;
+        let statement = mutant::cut(
+            "effect_without_unique_key",
+            *statement,
+            ",\n            UNIQUE (event_id, source)",
+        );
+        execute(&statement, Vec::new())?;
     }
     if done == tables.migrations.len() {
         return Ok(());

@@ -2,25 +2,41 @@
 //! number.
 //!
 //! First safety, then liveness: while the faults rage nothing is asked but that nobody is told a lie; then they stop, the
-//! system comes to rest within a deadline, and the checkers look.
+//! system comes to rest within a deadline, and the checkers look. Every eighth seed is calm: no faults, and no cron
+//! either, so that the bells alone must bring everything.
+
+mod shrink;
+mod storm;
 
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use selvedge_engine::Program;
+use tokio::time::Instant;
 
 use crate::checkers::{self, Violation};
 use crate::simulation::clock::START_NS;
-use crate::simulation::{Fault, Faults, Simulation, When, World};
+use crate::simulation::{Simulation, World};
+
+pub use shrink::shrink;
+pub use storm::{Storm, Unreliable};
 
 /// How long, in virtual time, the system may take to come to rest after the faults stopped: longer than any clock step,
 /// so that a promise that only waits for the clock isn't taken for a broken one.
 const REST_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
+/// The same where there are no faults and no cron: what the bells don't bring soon they never will.
+const CALM_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the world goes on after it came to rest, so that everything that was late or copied arrives.
+const AFTERMATH: Duration = Duration::from_millis(storm::LATE_MS_MAX + 1_000);
+/// How often it is asked whether the system is at rest, at the most.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// One seed in so many is calm.
+const CALM_EVERY: u64 = 8;
 
 /// How much of everything there is in a run. What a seed decides is decided within these bounds, so that a failing seed
 /// can be run again with less.
@@ -48,8 +64,12 @@ pub struct Outcome {
     pub seed: u64,
     /// What was broken; nothing, one hopes.
     pub violations: Vec<Violation>,
+    /// Commands that were accepted, each of which began a journey.
+    pub journeys: usize,
     /// Events that the journal holds in the end.
     pub events: usize,
+    /// Calls of components to their host.
+    pub calls: usize,
     /// Faults that were met.
     pub faults: usize,
     /// The hash of every call of every node: the same seed and bounds give the same.
@@ -58,11 +78,20 @@ pub struct Outcome {
     pub story: String,
 }
 
-/// A client's part in a run: what it does from one number, and what it was told. The returned streams were answered
-/// with 201.
+/// A client's part in a run: what it does from one number, and what it was told.
 pub trait Workload: Sync {
-    /// Gives the `number`-th command of the run.
-    fn command(&self, world: &World, chance: &mut StdRng, number: usize) -> impl Future<Output = Option<String>>;
+    /// Sets up what the world has outside the application, before the first command. Peers that are to fail ask the storm
+    /// whether it rages.
+    fn set_up(&self, _world: &World, _storm: &Storm, _seed: u64) {}
+
+    /// Gives the `number`-th command of the run. The returned stream was answered with 201.
+    fn command(
+        &self,
+        world: &World,
+        storm: &Storm,
+        chance: &mut StdRng,
+        number: usize,
+    ) -> impl Future<Output = Option<String>>;
 }
 
 /// Runs `workload` under the faults of `seed`, then without faults until rest, and asks `check`. `told`: whether the
@@ -80,32 +109,39 @@ pub fn run(
         for _ in 0..chance.random_range(0..3) {
             world.add_node().expect("the application starts");
         }
-        let storm = Storm::new(&mut chance, bounds.faults);
+        let storm = if seed.is_multiple_of(CALM_EVERY) {
+            Storm::calm()
+        } else {
+            Storm::new(&mut chance, bounds.faults)
+        };
+        let slowest_ms = *[0, 0, 3, 30].choose(&mut chance).expect("there are some");
+        let places = Places {
+            world: &world,
+            storm: &storm,
+            slowest_ms,
+            told,
+        };
         for node in world.nodes() {
-            storm.rage(&node.faults, chance.random());
+            places.prepare(&node, chance.random());
         }
-        let cron = world.start_cron();
-        let accepted = clients(&world, &storm, &mut chance, bounds.commands, workload).await;
-
-        storm.stop();
-        let rested = world.until("the system is at rest", REST_DEADLINE, async || {
-            world.revive();
-            checkers::at_rest(&world).is_empty()
-        });
+        workload.set_up(&world, &storm, chance.random());
+        let misses = storm.missed_ticks(&mut chance);
+        let cron = (!storm.is_calm()).then(|| world.start_cron_that_misses(misses));
         let mut violations = Vec::new();
-        if rested.await.is_err() {
-            let held = checkers::at_rest(&world);
-            violations.push(Violation(format!("the system doesn't come to rest: {held:?}")));
-        }
-        drop(cron);
+        let accepted = places
+            .clients(&mut chance, bounds.commands, workload, &mut violations)
+            .await;
+        storm.stop();
+        violations.extend(settle_down(&world, cron).await);
         violations.extend(checkers::accepted_are_kept(&world, &accepted));
         violations.extend(check(&world));
         let (trace_hash, story) = trace(&world, told);
-        let events = usize::try_from(world.sql.number("SELECT count(*) FROM journal")).unwrap_or(0);
         Outcome {
             seed,
             violations,
-            events,
+            journeys: accepted.len(),
+            events: usize::try_from(world.sql.number("SELECT count(*) FROM journal")).unwrap_or(0),
+            calls: world.all_nodes().iter().map(|node| node.faults.count()).sum(),
             faults: storm.met(),
             trace_hash,
             story,
@@ -113,129 +149,106 @@ pub fn run(
     })
 }
 
-/// Makes a failing run smaller for as long as it fails: fewer commands, then fewer faults.
-pub fn shrink(start: Bounds, mut fails: impl FnMut(Bounds) -> bool) -> Bounds {
-    let with_commands = |bounds: Bounds, commands| Bounds { commands, ..bounds };
-    let with_faults = |bounds: Bounds, faults| Bounds { faults, ..bounds };
-    let fewer_commands = halve(start.commands, |commands| fails(with_commands(start, commands)));
-    let start = with_commands(start, fewer_commands);
-    with_faults(start, halve(start.faults, |faults| fails(with_faults(start, faults))))
+/// Waits until the system is at rest, and what was under way for long has arrived, and it is at rest still.
+async fn settle_down(world: &World, cron: Option<crate::simulation::world::Cron>) -> Vec<Violation> {
+    let deadline = if cron.is_some() { REST_DEADLINE } else { CALM_DEADLINE };
+    let had_cron = cron.is_some();
+    let mut violations = rest(world, deadline).await;
+    drop(cron);
+    tokio::time::sleep(AFTERMATH).await;
+    let _cron = had_cron.then(|| world.start_cron());
+    if violations.is_empty() {
+        violations = rest(world, deadline).await;
+    }
+    violations
 }
 
-/// The least number that still fails, looked for in halves: a failure may come and go in between, so it is small rather
-/// than least.
-fn halve(start: usize, mut fails: impl FnMut(usize) -> bool) -> usize {
-    let mut least = start;
-    let mut step = start / 2;
-    while step > 0 {
-        let smaller = least.saturating_sub(step);
-        if smaller < least && fails(smaller) {
-            least = smaller;
-        } else {
-            step /= 2;
+async fn rest(world: &World, deadline: Duration) -> Vec<Violation> {
+    let begun = Instant::now();
+    loop {
+        world.revive();
+        if checkers::is_at_rest(world) {
+            return Vec::new();
+        }
+        if begun.elapsed() > deadline {
+            let held = checkers::at_rest(world);
+            return vec![Violation(format!(
+                "the system doesn't come to rest within {deadline:?}: {held:?}"
+            ))];
+        }
+        tokio::time::sleep((begun.elapsed() / 16).max(LOOK_EVERY)).await;
+    }
+}
+
+/// Where a run takes place.
+struct Places<'r> {
+    world: &'r World,
+    storm: &'r Storm,
+    /// How long any call may take without being late, in milliseconds.
+    slowest_ms: u64,
+    told: bool,
+}
+
+impl Places<'_> {
+    fn prepare(&self, node: &crate::simulation::Node, seed: u64) {
+        if !self.told {
+            node.faults.forget_calls();
+        }
+        if self.slowest_ms > 0 {
+            let (mut chance, slowest_ms) = (StdRng::seed_from_u64(seed), self.slowest_ms);
+            node.faults.slow_down(move || chance.random_range(0..=slowest_ms));
+        }
+        self.storm.rage(&node.faults, seed);
+    }
+
+    /// Several clients at once, with weather between them: nodes are lost and started, the clock is stepped.
+    async fn clients(
+        &self,
+        chance: &mut StdRng,
+        commands: usize,
+        workload: &impl Workload,
+        violations: &mut Vec<Violation>,
+    ) -> Vec<String> {
+        let at_once = chance.random_range(1..=8);
+        let mut accepted = Vec::new();
+        let mut number = 0;
+        while number < commands {
+            let group = at_once.min(commands - number);
+            let mut chances: Vec<StdRng> = (0..group).map(|_| StdRng::seed_from_u64(chance.random())).collect();
+            let given = chances
+                .iter_mut()
+                .enumerate()
+                .map(|(place, chance)| workload.command(self.world, self.storm, chance, number + place));
+            accepted.extend(futures::future::join_all(given).await.into_iter().flatten());
+            number += group;
+            if self.storm.is_calm() {
+                // Each of these moments shows whether a wake-up was lost, before the next command makes up for it.
+                violations.extend(rest(self.world, CALM_DEADLINE).await);
+                if !violations.is_empty() {
+                    break;
+                }
+            } else {
+                self.weather(chance);
+                tokio::time::sleep(Duration::from_millis(chance.random_range(0..200))).await;
+            }
+        }
+        accepted
+    }
+
+    fn weather(&self, chance: &mut StdRng) {
+        if chance.random_ratio(1, 12)
+            && let Some(node) = self.world.nodes().first()
+        {
+            node.faults.lose();
+        }
+        if self.world.nodes().len() < 3 && chance.random_ratio(1, 6) {
+            let node = self.world.add_node().expect("the application starts");
+            self.prepare(&node, chance.random());
+        }
+        if chance.random_ratio(1, 20) {
+            self.world.clock.step_ms(chance.random_range(-3_600_000..3_600_000));
         }
     }
-    least
-}
-
-/// Several clients at once, with weather between them: nodes are lost and started, the clock is stepped.
-async fn clients(
-    world: &World,
-    storm: &Storm,
-    chance: &mut StdRng,
-    commands: usize,
-    workload: &impl Workload,
-) -> Vec<String> {
-    let at_once = chance.random_range(1..=8);
-    let mut accepted = Vec::new();
-    let mut number = 0;
-    while number < commands {
-        let group = at_once.min(commands - number);
-        let mut chances: Vec<StdRng> = (0..group).map(|_| StdRng::seed_from_u64(chance.random())).collect();
-        let given = chances
-            .iter_mut()
-            .enumerate()
-            .map(|(place, chance)| workload.command(world, chance, number + place));
-        accepted.extend(futures::future::join_all(given).await.into_iter().flatten());
-        number += group;
-        weather(world, storm, chance);
-        tokio::time::sleep(Duration::from_millis(chance.random_range(0..200))).await;
-    }
-    accepted
-}
-
-fn weather(world: &World, storm: &Storm, chance: &mut StdRng) {
-    if chance.random_ratio(1, 12)
-        && let Some(node) = world.nodes().first()
-    {
-        node.faults.lose();
-    }
-    if world.nodes().len() < 3 && chance.random_ratio(1, 6) {
-        let node = world.add_node().expect("the application starts");
-        storm.rage(&node.faults, chance.random());
-    }
-    if chance.random_ratio(1, 20) {
-        world.clock.step_ms(chance.random_range(-3_600_000..3_600_000));
-    }
-}
-
-/// The faults of a run, met by the calls of all nodes until they stop.
-struct Storm(Arc<Mutex<StormState>>);
-
-struct StormState {
-    /// One call in this many meets a fault.
-    one_in: u32,
-    left: usize,
-    met: usize,
-}
-
-impl Storm {
-    fn new(chance: &mut StdRng, left: usize) -> Self {
-        let one_in = *[10, 30, 100, 300, 1_000].choose(chance).expect("there are some");
-        Self(Arc::new(Mutex::new(StormState { one_in, left, met: 0 })))
-    }
-
-    /// Lets the calls of a node meet faults, decided by `seed` and the calls' order.
-    fn rage(&self, faults: &Faults, seed: u64) {
-        const KINDS: [Fault; 5] = [
-            Fault::Trap,
-            Fault::Fail,
-            Fault::Hang,
-            Fault::NodeLost,
-            Fault::ClientGone,
-        ];
-        let mut chance = StdRng::seed_from_u64(seed);
-        let state = self.0.clone();
-        faults.inject(move |_, _| {
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.left == 0 || !chance.random_ratio(1, state.one_in) {
-                return None;
-            }
-            state.left -= 1;
-            state.met += 1;
-            // Traps and errors are the commonest in life, and lost nodes the rarest.
-            let weights = [4, 4, 2, 1, 1];
-            let kind = KINDS[weighted(&mut chance, &weights)];
-            let when = if chance.random() { When::Before } else { When::After };
-            Some((kind, when))
-        });
-    }
-
-    fn stop(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).left = 0;
-    }
-
-    fn met(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).met
-    }
-}
-
-fn weighted(chance: &mut StdRng, weights: &[u32]) -> usize {
-    let mut drawn = chance.random_range(0..weights.iter().sum());
-    weights
-        .iter()
-        .position(|weight| drawn.checked_sub(*weight).map(|rest| drawn = rest).is_none())
-        .unwrap_or(0)
 }
 
 /// The hash of everything that happened, and its story.
@@ -243,23 +256,22 @@ fn trace(world: &World, told: bool) -> (u64, String) {
     let mut hasher = DefaultHasher::new();
     let mut story = String::new();
     for (number, node) in world.all_nodes().iter().enumerate() {
-        for call in node.faults.calls() {
-            (number, call.at_ms, &call.component, call.function, &call.detail).hash(&mut hasher);
-            if told {
-                let fault = call
-                    .fault
-                    .map(|(fault, when)| format!("  ← {fault:?} {when:?}"))
-                    .unwrap_or_default();
-                let at_ms = call.at_ms - START_NS / 1_000_000;
-                // Writing to a String can't fail.
-                let _ = writeln!(
-                    story,
-                    "{at_ms:>9} ms  node {number}  {:<14} {:<20} {:.160}{fault}",
-                    call.component,
-                    call.function,
-                    call.detail.replace('\n', " ")
-                );
-            }
+        (number, node.faults.trace_hash()).hash(&mut hasher);
+        for call in node.faults.calls().iter().filter(|_| told) {
+            let fault = call
+                .fault
+                .map(|(fault, when)| format!("  ← {fault:?} {when:?}"))
+                .unwrap_or_default();
+            // The clock may have been set back to before the run's begin.
+            let at_ms = i128::from(call.at_ms) - i128::from(START_NS / 1_000_000);
+            // Writing to a String can't fail.
+            let _ = writeln!(
+                story,
+                "{at_ms:>9} ms  node {number}  {:<14} {:<20} {:.160}{fault}",
+                call.component,
+                call.function,
+                call.detail.replace('\n', " ")
+            );
         }
     }
     (hasher.finish(), story)

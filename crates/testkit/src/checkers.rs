@@ -3,6 +3,7 @@
 //! They know the tables' shape and the promise, and share no code with the system under test.
 
 use std::fmt;
+use std::time::Duration;
 
 use rusqlite::types::Value;
 use selvedge_events::TypePattern;
@@ -18,6 +19,23 @@ pub struct Effects {
     pub hears: &'static str,
     /// Counts the effects of one event; `?1` is the event's id, `?2` its source.
     pub count: &'static str,
+}
+
+impl Effects {
+    /// Whether the subscription hears events of a type.
+    fn is_heard(&self, event_type: &str) -> bool {
+        let pattern = self.hears.parse::<TypePattern>();
+        pattern.is_ok_and(|pattern| pattern.matches(event_type))
+    }
+}
+
+/// What a subscription's policy gives an event before it is a dead letter.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempts {
+    /// How often it is delivered.
+    pub attempts_max: i64,
+    /// The least time from the first attempt to the last, in milliseconds.
+    pub waits_ms_min: i64,
 }
 
 /// A broken promise.
@@ -49,10 +67,7 @@ pub fn exactly_once(world: &World, effects: &[Effects]) -> Vec<Violation> {
             continue;
         };
         for effect in effects {
-            let hears = effect
-                .hears
-                .parse::<TypePattern>()
-                .is_ok_and(|pattern| pattern.matches(event_type));
+            let hears = effect.is_heard(event_type);
             let count = world.sql.number_of(effect.count, &[id, source]);
             let dead = dead_letter(world, effect.subscription, *position);
             let kept = match (hears, count, &dead) {
@@ -82,15 +97,30 @@ struct DeadLetter {
 fn dead_letter(world: &World, subscription: &str, position: i64) -> Option<DeadLetter> {
     let query = format!(
         "SELECT reason, attempt, first_at_ms, last_at_ms FROM exceptions
-         WHERE state = 'dead' AND subscription = '{subscription}' AND position = {position}"
+         WHERE state IN ('dead', 'discarded') AND subscription = '{subscription}' AND position = {position}"
     );
     let row = rows(world, &query).into_iter().next()?;
     let has_story = matches!(
         &row[..],
         [Value::Text(reason), Value::Integer(1..), Value::Integer(first), Value::Integer(last)]
-            if !reason.is_empty() && first <= last
+            if !reason.is_empty() && (first <= last || world.clock.was_stepped())
     );
     Some(DeadLetter { has_story })
+}
+
+/// Whether nothing is outstanding: what [`at_rest`] says, in one cheap statement.
+pub fn is_at_rest(world: &World) -> bool {
+    let now_ms = i64::try_from(world.clock.now_ms()).unwrap_or(i64::MAX).to_string();
+    // Without the tables it is 0.
+    world.sql.number_of(
+        "WITH head (position) AS (SELECT coalesce(max(position), 0) FROM journal)
+         SELECT (SELECT count(*) > 0 OR (SELECT position FROM head) = 0 FROM subscriptions)
+             AND NOT EXISTS (SELECT 1 FROM subscriptions
+                 WHERE cursor <> (SELECT position FROM head) OR leased_until_ms > CAST(?1 AS INTEGER))
+             AND NOT EXISTS (SELECT 1 FROM exceptions WHERE state = 'retry')
+             AND NOT EXISTS (SELECT 1 FROM relay WHERE awake_until_ms > CAST(?1 AS INTEGER))",
+        &[&now_ms],
+    ) == 1
 }
 
 /// Nothing is outstanding: every cursor is at the journal's end, no retry waits, no lease and no mark is held.
@@ -139,7 +169,7 @@ pub fn counts_equal_fold(world: &World) -> Vec<Violation> {
     let folded = rows(
         world,
         "SELECT type, strftime('%Y-%m-%d', time_ms / 1000, 'unixepoch') AS day, count(*) FROM journal
-         WHERE NOT EXISTS (SELECT 1 FROM exceptions WHERE state = 'dead' AND subscription = 'analytics'
+         WHERE NOT EXISTS (SELECT 1 FROM exceptions WHERE state IN ('dead', 'discarded') AND subscription = 'analytics'
              AND exceptions.position = journal.position)
          GROUP BY type, day ORDER BY type, day",
     );
@@ -149,6 +179,68 @@ pub fn counts_equal_fold(world: &World) -> Vec<Violation> {
             "analytics counts {counted:?}, the journal says {folded:?}"
         ))],
     }
+}
+
+/// No subscription's cursor ever went back: whoever lost a lease changed nothing.
+pub fn cursors_only_move_on(world: &World) -> Vec<Violation> {
+    world.sql.cursors_gone_back().into_iter().map(Violation).collect()
+}
+
+/// What is done is marked as done for as long as it could be delivered again: of every event that had its effect and is
+/// no dead letter the marker is there, unless it lies before what was collected and is older than `retention`.
+pub fn markers_are_kept(world: &World, effects: &[Effects], retention: Duration) -> Vec<Violation> {
+    let contents = world.key_value.contents();
+    let old_before_ms = i128::from(world.clock.now_ms()) - retention.as_millis().cast_signed();
+    let mut violations = Vec::new();
+    for effect in effects {
+        let subscription = effect.subscription;
+        let query = format!(
+            "SELECT id, source, type, time_ms, journal.position <= collected FROM journal
+             JOIN subscriptions ON name = '{subscription}' WHERE journal.position <= cursor AND NOT EXISTS (
+                 SELECT 1 FROM exceptions WHERE subscription = name AND exceptions.position = journal.position)"
+        );
+        for row in rows(world, &query) {
+            let [
+                Value::Text(id),
+                Value::Text(source),
+                Value::Text(event_type),
+                Value::Integer(time_ms),
+                Value::Integer(collected),
+            ] = &row[..]
+            else {
+                violations.push(Violation(format!("the journal has a row of another shape: {row:?}")));
+                continue;
+            };
+            let may_be_gone = *collected != 0 && i128::from(*time_ms) <= old_before_ms;
+            let marker = format!("done/{subscription}/{source}/{id}");
+            if effect.is_heard(event_type) && !may_be_gone && !contents.values.contains_key(&marker) {
+                violations.push(Violation(format!("{marker} is gone, and it could still be needed")));
+            }
+        }
+    }
+    violations
+}
+
+/// No dead letter had more attempts than its policy says, and one that had them all had the time that its retries wait.
+pub fn dead_letters_had_their_attempts(world: &World, policy: &Attempts) -> Vec<Violation> {
+    let dead = rows(
+        world,
+        "SELECT subscription, position, attempt, last_at_ms - first_at_ms FROM exceptions WHERE state = 'dead'",
+    );
+    let hurried = |row: &Vec<Value>| match &row[..] {
+        // One that was dropped may have fewer attempts behind it.
+        [_, _, Value::Integer(attempts), _] if *attempts < policy.attempts_max => false,
+        [_, _, Value::Integer(attempts), Value::Integer(lasted_ms)] => {
+            *attempts > policy.attempts_max || (*lasted_ms < policy.waits_ms_min && !world.clock.was_stepped())
+        }
+        _ => true,
+    };
+    let violation = |row| {
+        Violation(format!(
+            "a dead letter wasn't given its attempts (expected {policy:?}): {row:?}"
+        ))
+    };
+    dead.into_iter().filter(hurried).map(violation).collect()
 }
 
 /// Every stream's versions are 1, 2, 3 …

@@ -10,9 +10,10 @@ pub mod node;
 pub mod output;
 pub mod random;
 pub mod sql;
+pub mod watch;
 pub mod world;
 
 pub use gate::{Fault, Faults, Recorded, When};
-pub use network::{Peer, SimulatedNetwork};
+pub use network::{Exchange, Peer, SimulatedNetwork};
 pub use node::{Answer, Node};
 pub use world::{Simulation, World};

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::task::AtomicWaker;
 
@@ -26,22 +27,34 @@ impl Caller {
         fail: impl Fn(String) -> E,
         work: impl Future<Output = Result<T, E>>,
     ) -> wasmtime::Result<Result<T, E>> {
+        self.call_with(function, detail, fail, |_| work).await
+    }
+
+    /// The same for work that can be copied: it is told after which time a copy of it is to be done, if at all.
+    pub async fn call_with<T, E, W: Future<Output = Result<T, E>>>(
+        &self,
+        function: &'static str,
+        detail: impl FnOnce() -> String,
+        fail: impl Fn(String) -> E,
+        work: impl FnOnce(Option<Duration>) -> W,
+    ) -> wasmtime::Result<Result<T, E>> {
         let Some(gate) = &self.gate else {
-            return Ok(work.await);
+            return Ok(work(None).await);
         };
         let call = HostCall {
             component: self.component.clone(),
             function,
             detail: detail(),
         };
-        match gate.before(&call).await {
-            Verdict::Proceed => {}
+        let copy_after = match gate.before(&call).await {
+            Verdict::Proceed => None,
+            Verdict::Copy(after) => Some(after),
             Verdict::Fail(text) => return Ok(Err(fail(text))),
             Verdict::Trap => wasmtime::bail!("{} was trapped before {function}", self.component),
-        }
-        let answer = work.await;
+        };
+        let answer = work(copy_after).await;
         match gate.after(&call).await {
-            Verdict::Proceed => Ok(answer),
+            Verdict::Proceed | Verdict::Copy(_) => Ok(answer),
             Verdict::Fail(text) => Ok(Err(fail(text))),
             Verdict::Trap => wasmtime::bail!("{} was trapped after {function}", self.component),
         }

@@ -3,8 +3,10 @@
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::uri::Scheme;
+use http_body_util::{BodyExt, Full};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::call::TrapSignal;
@@ -51,8 +53,8 @@ impl WasiHttpHooks for Outbound {
                 None => String::new(),
             };
             let fail = |text| Error::InternalError(Some(text));
-            let work = component.send(request, options);
-            match component.caller.call("http.send", || detail, fail, work).await {
+            let work = |copy_after| component.clone().send_copied(request, options, copy_after);
+            match component.caller.call_with("http.send", || detail, fail, work).await {
                 Ok(answer) => answer.map(|response| (response, done())),
                 Err(_) => {
                     trap.trap();
@@ -68,6 +70,34 @@ fn done() -> Box<dyn Future<Output = Result<(), Error>> + Send> {
 }
 
 impl Definition {
+    /// Sends a request, and where the gate wants it a copy as well, after a time.
+    async fn send_copied(
+        self: Arc<Self>,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        copy_after: Option<Duration>,
+    ) -> Result<http::Response<WasiBody>, Error> {
+        let Some(after) = copy_after else {
+            return self.send(request, options).await;
+        };
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let build = |parts| {
+            let body = Full::new(body.clone()).map_err(|never| match never {});
+            http::Request::from_parts(parts, body.boxed_unsync())
+        };
+        let copy = build(parts.clone());
+        let sender = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            if let Ok(answer) = sender.send(copy, options).await {
+                // Nobody hears it, but it is sent to its end.
+                let _ = answer.into_body().collect().await;
+            }
+        });
+        self.send(build(parts), options).await
+    }
+
     async fn send(
         &self,
         request: http::Request<WasiBody>,

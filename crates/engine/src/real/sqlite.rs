@@ -6,21 +6,16 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use async_trait::async_trait;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
-use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, Statement};
+use rusqlite::ErrorCode;
 
 use super::busy::{Patience, is_busy};
 use super::checkpoint;
 use super::limits::{RESULT_BYTES_MAX, STATEMENT_TIME};
 use super::sqlite_file::{SqliteFile, WriteTurn};
+use super::sqlite_session::{Kind, Ran, Session, Traits};
 use crate::ports::{SqlConnection, SqlDatabases, SqlError, SqlRows, SqlValue};
-
-/// Steps of SQLite's virtual machine between two looks at the clock: a few milliseconds.
-const STEPS_PER_LOOK: i32 = 100_000;
 
 /// SQLite files by label. Labels of the same path share the file and its queue of writers.
 #[derive(Debug)]
@@ -92,24 +87,27 @@ impl SqlDatabases for SqliteDatabases {
     }
 
     async fn open(&self, label: &str) -> Result<Arc<dyn SqlConnection>, SqlError> {
-        let file = self.files.get(label).ok_or(SqlError::NoSuchDatabase)?;
-        Ok(Arc::new(SqliteConnection::open(Arc::clone(file)).map_err(sql_error)?))
+        let file = Arc::clone(self.files.get(label).ok_or(SqlError::NoSuchDatabase)?);
+        let state = Mutex::default();
+        Ok(Arc::new(SqliteConnection { file, state }))
     }
 }
 
-/// A component's connection.
+/// A component's connection. Most statements run on the file's shared connections. The first that would leave something
+/// behind opens a connection of its own, on which all others run from then on.
 struct SqliteConnection {
     file: Arc<SqliteFile>,
-    session: Mutex<Session>,
+    state: Mutex<State>,
 }
 
 /// What a connection is in the middle of. The order of the fields is the order of their end: the connection rolls back
 /// before others may write.
-struct Session {
-    connection: Connection,
+#[derive(Default)]
+struct State {
+    own: Option<Session>,
     /// Kept from a transaction's first write, or its first statement after BEGIN, to its end.
     turn: Option<WriteTurn>,
-    started: Arc<Mutex<Instant>>,
+    traits: Traits,
 }
 
 /// How one attempt at a statement ended.
@@ -124,28 +122,9 @@ enum Attempt {
 }
 
 impl SqliteConnection {
-    fn open(file: Arc<SqliteFile>) -> rusqlite::Result<Self> {
-        let mut connection = file.connect()?;
-        // As Spin: a component gets at no other file than its own databases.
-        connection.authorizer(Some(|context: AuthContext<'_>| match context.action {
-            AuthAction::Attach { filename } if !matches!(filename, "" | ":memory:") => Authorization::Deny,
-            _ => Authorization::Allow,
-        }))?;
-        let started = Arc::new(Mutex::new(Instant::now()));
-        let clock = Arc::clone(&started);
-        let overdue = move || clock.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > STATEMENT_TIME;
-        connection.progress_handler(STEPS_PER_LOOK, Some(overdue))?;
-        let session = Mutex::new(Session {
-            connection,
-            turn: None,
-            started,
-        });
-        Ok(Self { file, session })
-    }
-
-    /// No await happens while the session is locked, so the lock is never held for longer than one statement.
-    fn session(&self) -> std::sync::MutexGuard<'_, Session> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    /// No await happens while the state is locked, so the lock is never held for longer than one statement.
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn attempt(
@@ -154,36 +133,87 @@ impl SqliteConnection {
         parameters: &[SqlValue],
         turn: &mut Option<WriteTurn>,
     ) -> rusqlite::Result<Attempt> {
-        let mut guard = self.session();
-        let session = &mut *guard;
-        *session.started.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        let mut prepared = match session.connection.prepare_cached(statement) {
-            Ok(prepared) => prepared,
-            Err(error) if is_busy(&error) => return Ok(Attempt::Busy(error)),
-            Err(error) => return Err(error),
-        };
-        // In a transaction even a read takes its turn: it fixes the snapshot, and a write on an old one can only fail.
-        let writes = !prepared.readonly() || !session.connection.is_autocommit();
-        if writes && session.turn.is_none() && turn.is_none() {
-            *turn = self.file.try_write_turn();
-            if turn.is_none() {
-                return Ok(Attempt::Queue);
+        let mut state = self.state();
+        let kind = Kind::of(statement);
+        let ran = match (&state.own, kind) {
+            (None, Kind::Synchronous(level)) => {
+                state.traits.synchronous = level;
+                Ok(Some(Ran::Done(SqlRows::default())))
             }
-        }
-        let result = run(&mut prepared, parameters);
-        drop(prepared);
-        // Kept while in a transaction; otherwise the caller's, to end it.
-        if session.connection.is_autocommit() {
-            *turn = session.turn.take().or(turn.take());
-        } else if session.turn.is_none() {
-            session.turn = turn.take();
-        }
-        match result {
-            Ok(Some(rows)) => Ok(Attempt::Done(rows)),
-            Ok(None) => Ok(Attempt::TooLarge),
+            (None, Kind::Read | Kind::ReadOrWrite | Kind::Write | Kind::WriteAheadLog) => {
+                let may_read = matches!(kind, Kind::Read | Kind::ReadOrWrite);
+                self.run_shared(statement, parameters, may_read, &mut state.traits, turn)
+            }
+            _ => self.run_own(statement, parameters, &mut state, turn),
+        };
+        match ran {
+            Ok(Some(Ran::Done(rows))) => Ok(Attempt::Done(rows)),
+            Ok(Some(Ran::TooLarge)) => Ok(Attempt::TooLarge),
+            Ok(Some(Ran::Writes) | None) => Ok(Attempt::Queue),
             Err(error) if is_busy(&error) => Ok(Attempt::Busy(error)),
             Err(error) => Err(error),
         }
+    }
+
+    /// `None`: it is to be tried again when its turn has come.
+    fn run_shared(
+        &self,
+        statement: &str,
+        parameters: &[SqlValue],
+        may_read: bool,
+        traits: &mut Traits,
+        turn: &mut Option<WriteTurn>,
+    ) -> rusqlite::Result<Option<Ran>> {
+        let shared = &self.file.shared;
+        if may_read && turn.is_none() {
+            match shared.read(&self.file, statement, parameters, traits)? {
+                Ran::Writes => {}
+                ran => return Ok(Some(ran)),
+            }
+        }
+        if turn.is_none() {
+            *turn = self.file.try_write_turn();
+        }
+        let Some(turn) = turn else { return Ok(None) };
+        shared.write(&self.file, turn, statement, parameters, traits).map(Some)
+    }
+
+    /// `None`: it is to be tried again when its turn has come.
+    fn run_own(
+        &self,
+        statement: &str,
+        parameters: &[SqlValue],
+        state: &mut State,
+        turn: &mut Option<WriteTurn>,
+    ) -> rusqlite::Result<Option<Ran>> {
+        let session = match &mut state.own {
+            Some(session) => session,
+            none => none.insert(Session::open(&self.file)?),
+        };
+        // In a transaction even a read takes its turn: it fixes the snapshot, and a write on an old one can only fail.
+        let in_transaction = !session.is_autocommit();
+        if in_transaction && state.turn.is_none() && turn.is_none() {
+            *turn = self.file.try_write_turn();
+            if turn.is_none() {
+                return Ok(None);
+            }
+        }
+        let may_write = state.turn.is_some() || turn.is_some();
+        let mut result = session.run(statement, parameters, may_write, &mut state.traits);
+        if matches!(result, Ok(Ran::Writes)) {
+            *turn = self.file.try_write_turn();
+            if turn.is_none() {
+                return Ok(None);
+            }
+            result = session.run(statement, parameters, true, &mut state.traits);
+        }
+        // Kept while in a transaction; otherwise the caller's, to end it.
+        if session.is_autocommit() {
+            *turn = state.turn.take().or(turn.take());
+        } else if state.turn.is_none() {
+            state.turn = turn.take();
+        }
+        result.map(Some)
     }
 }
 
@@ -218,70 +248,11 @@ impl SqlConnection for SqliteConnection {
     }
 
     async fn last_insert_rowid(&self) -> Result<i64, SqlError> {
-        Ok(self.session().connection.last_insert_rowid())
+        Ok(self.state().traits.last_insert_rowid)
     }
 
     async fn changes(&self) -> Result<u64, SqlError> {
-        Ok(self.session().connection.changes())
-    }
-}
-
-/// Runs a statement to its end, or until its rows are more than the host may hold.
-fn run(statement: &mut Statement<'_>, parameters: &[SqlValue]) -> rusqlite::Result<Option<SqlRows>> {
-    let mut answer = SqlRows::default();
-    let mut bytes = 0;
-    let mut rows = statement.query(rusqlite::params_from_iter(parameters))?;
-    while let Some(row) = rows.next()? {
-        let width = row.as_ref().column_count();
-        let mut values = Vec::with_capacity(width);
-        for column in 0..width {
-            let value = value_of(column, row.get_ref(column)?)?;
-            bytes += size_of(&value);
-            values.push(value);
-        }
-        if bytes > RESULT_BYTES_MAX {
-            return Ok(None);
-        }
-        answer.rows.push(values);
-    }
-    drop(rows);
-    // Asked for afterwards: a statement that was prepared before its table changed has its new columns only now.
-    answer.columns = statement.column_names().map(str::to_owned).collect();
-    Ok(Some(answer))
-}
-
-fn value_of(column: usize, value: ValueRef<'_>) -> rusqlite::Result<SqlValue> {
-    Ok(match value {
-        ValueRef::Null => SqlValue::Null,
-        ValueRef::Integer(number) => SqlValue::Integer(number),
-        ValueRef::Real(number) => SqlValue::Real(number),
-        ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => SqlValue::Text(text.to_owned()),
-            Err(error) => return Err(rusqlite::Error::Utf8Error(column, error)),
-        },
-        ValueRef::Blob(bytes) => SqlValue::Blob(bytes.to_vec()),
-    })
-}
-
-/// As Spin counts it.
-fn size_of(value: &SqlValue) -> usize {
-    std::mem::size_of::<SqlValue>()
-        + match value {
-            SqlValue::Text(text) => text.len(),
-            SqlValue::Blob(bytes) => bytes.len(),
-            SqlValue::Integer(_) | SqlValue::Real(_) | SqlValue::Null => 0,
-        }
-}
-
-impl ToSql for SqlValue {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self {
-            SqlValue::Integer(number) => ValueRef::Integer(*number),
-            SqlValue::Real(number) => ValueRef::Real(*number),
-            SqlValue::Text(text) => ValueRef::Text(text.as_bytes()),
-            SqlValue::Blob(bytes) => ValueRef::Blob(bytes),
-            SqlValue::Null => ValueRef::Null,
-        }))
+        Ok(self.state().traits.changes)
     }
 }
 

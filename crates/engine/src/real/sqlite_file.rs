@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::checkpoint::LogWatch;
 use super::limits::PREPARED_STATEMENTS_MAX;
+use super::sqlite_shared::Shared;
 
 /// The right to write to a file, until it is dropped.
 pub(super) type WriteTurn = OwnedSemaphorePermit;
@@ -23,6 +24,7 @@ pub(super) type WriteTurn = OwnedSemaphorePermit;
 pub struct SqliteFile {
     path: PathBuf,
     writers: Arc<Semaphore>,
+    pub(super) shared: Shared,
     pub(super) log: Arc<LogWatch>,
 }
 
@@ -32,6 +34,7 @@ impl SqliteFile {
         Arc::new(Self {
             path: path.into(),
             writers: Arc::new(Semaphore::new(1)),
+            shared: Shared::default(),
             log: Arc::default(),
         })
     }

@@ -6,11 +6,13 @@ use futures::StreamExt;
 use futures::future::{Either, select};
 use futures::stream::FuturesUnordered;
 
+use super::parcel::{Delivered, Parcel};
 use super::plan::{self, View};
-use super::settlement::{Delivered, Moved, Parcel, Settlement};
-use super::{Relay, Watch, collect, deliver, outbox, replay};
+use super::settlement::{Moved, Settlement};
+use super::{Relay, Watch, claim, collect, deliver, outbox, pack, record, replay};
 use crate::host::LocalFuture;
-use crate::{Error, Host, bell, lease, limits};
+use crate::subscription::Subscription;
+use crate::{Error, Host, Outcome, bell, lease, limits, mutant};
 
 /// Drains the outbox. The watch stands for the promise to look again, and is given up with it.
 pub(super) async fn run(relay: Rc<Relay>, host: Host, watch: Watch) -> Result<(), Error> {
@@ -32,6 +34,7 @@ pub(super) async fn run(relay: Rc<Relay>, host: Host, watch: Watch) -> Result<()
         leases: Vec::new(),
         renew_at_ms: 0,
         delivered_last: 0,
+        replays: true,
     };
     let drained = drain.run().await;
     // Whatever went wrong, a mark must not claim that someone is awake.
@@ -52,6 +55,8 @@ struct Drain<'r> {
     renew_at_ms: i64,
     /// How many events the last pass delivered.
     delivered_last: usize,
+    /// Whether it makes the steps of replays: not any more after one has failed.
+    replays: bool,
 }
 
 impl Drain<'_> {
@@ -65,10 +70,13 @@ impl Drain<'_> {
             self.renew(now_ms)?;
             let view = outbox::look(self.host, &self.relay.subscriptions, now_ms)?;
             let wanted = plan::wanted(&view, &self.relay.subscriptions, now_ms);
-            if wanted.is_empty() && !view.retry_due && !view.replay_due {
+            if wanted.is_empty() && !view.retry_due && !(view.replay_due && self.replays) {
                 if self.awake_until_ms.is_some() {
                     // What was appended until the mark was cleared rang no bell: look once more.
                     self.fall_asleep()?;
+                    if mutant::is("sleep_without_a_last_look") && self.in_flight.is_empty() {
+                        return Ok(());
+                    }
                 } else if self.in_flight.is_empty() {
                     return collect::if_time(self.host, &self.relay.subscriptions, &view, now_ms).await;
                 } else {
@@ -93,27 +101,25 @@ impl Drain<'_> {
     }
 
     /// Leases, reads and sends what there is to do.
-    fn dispatch(&mut self, view: &View, wanted: &[&str], now_ms: i64) -> Result<(), Error> {
+    fn dispatch(&mut self, view: &View, wanted: &[&Subscription], now_ms: i64) -> Result<(), Error> {
         let mut outgoing = Vec::new();
         let token: Rc<str> = self.host.new_token().into();
+        if view.replay_due && self.replays {
+            self.replays = replay::step_or_warn(self.host, &self.relay.subscriptions, now_ms);
+        }
+        // Retries first: where the events under way are limited they have waited longest.
+        if view.retry_due {
+            let claimed = claim::claim(self.host, &self.relay.subscriptions, &token, now_ms)?;
+            outgoing.extend(pack::exceptions(&claimed, &token, now_ms));
+        }
         if !wanted.is_empty() {
             for range in plan::ranges(lease::take(self.host, wanted, &token, now_ms)?) {
                 let events = outbox::read(self.host, &range)?;
-                outgoing.extend(deliver::pack_range(
-                    &range,
-                    &events,
-                    &self.relay.subscriptions,
-                    &token,
-                    now_ms,
-                ));
+                let ordered = plan::ordered(&range, &self.relay.subscriptions);
+                let blocked = outbox::blocked(self.host, &ordered, &events)?;
+                let subscriptions = &self.relay.subscriptions;
+                outgoing.extend(pack::range(&range, &events, &blocked, subscriptions, &token, now_ms));
             }
-        }
-        if view.replay_due {
-            replay::step_or_warn(self.host, &self.relay.subscriptions, now_ms);
-        }
-        if view.retry_due {
-            let claimed = outbox::claim_retries(self.host, &self.relay.subscriptions, &token, now_ms)?;
-            outgoing.extend(deliver::pack_retries(&claimed, &token));
         }
         self.delivered_last = outgoing
             .iter()
@@ -124,6 +130,10 @@ impl Drain<'_> {
             self.renew_at_ms = now_ms + limits::RENEW_EVERY_MS;
         }
         for outgoing in outgoing {
+            if mutant::is("settle_before_effect") {
+                let success = vec![Outcome::Success; outgoing.parcel.items.len()];
+                self.settle([(outgoing.parcel.clone(), Delivered::Answered(success))])?;
+            }
             self.leases.push(token.clone());
             self.in_flight
                 .push(Box::pin(deliver::send(self.host.clone(), outgoing)));
@@ -176,7 +186,7 @@ impl Drain<'_> {
             }
             settlement.add(&parcel, delivered, now_ms, &mut || self.host.random_fraction());
         }
-        let moved = outbox::settle(self.host, &settlement)?;
+        let moved = record::settle(self.host, &settlement)?;
         let fenced = |wanted: &&Moved| !moved.contains(&wanted.subscription);
         for Moved { subscription, .. } in settlement.moved.iter().filter(fenced) {
             eprintln!("warning: the lease on {subscription} had ended; another relay goes on from there");

@@ -25,12 +25,14 @@ pub(super) fn due_parameters(now_ms: i64) -> [Value; 2] {
     [ahead_ms.into(), (ahead_ms + 2 * limits::REPLAY_AHEAD_MS).into()]
 }
 
-/// Makes one step of the replay that has waited the longest. One that fails holds up no delivery: its lease keeps it
-/// from being tried again at once.
-pub(super) fn step_or_warn(host: &Host, subscriptions: &Subscriptions, now_ms: i64) {
-    if let Err(error) = step(host, subscriptions, now_ms) {
-        eprintln!("warning: a replay's step failed ({error}); it is made again when its lease ends");
+/// Makes one step of the replay that has waited the longest. False when it failed: it holds up no delivery, and another
+/// drain makes it again when its lease has ended.
+pub(super) fn step_or_warn(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> bool {
+    let stepped = step(host, subscriptions, now_ms);
+    if let Err(error) = &stepped {
+        eprintln!("warning: a replay's step failed ({error}); it is made again in a moment");
     }
+    stepped.is_ok()
 }
 
 fn step(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> Result<(), Error> {

@@ -6,13 +6,14 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
+use futures::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields};
 use spin_sdk::wasip3::{wit_future, wit_stream};
 use spin_sdk::wit_bindgen::{self, StreamReader, StreamResult};
 
 use super::platform;
-use crate::http::{Problem, Request, Response};
+use crate::http::{Problem, Reply, Request, Response, Streaming};
 use crate::{Function, Host, function};
 
 /// Room for a body of unknown length, in bytes.
@@ -35,17 +36,22 @@ pub async fn serve(request: types::Request, build: fn() -> Function) -> Result<t
         };
         instance.get_or_init(start).clone()
     });
-    let sends_body = !matches!(request.get_method(), types::Method::Head);
-    let response = match read(request, &function).await {
-        Ok(request) => function.answer(&host, request).await,
-        Err(refusal) => refusal,
+    let method = request.get_method();
+    let sends_body = !matches!(method, types::Method::Head);
+    let reply = match read(request, method, &function).await {
+        Ok(request) => function.reply(&host, request).await,
+        Err(refusal) => refusal.into(),
     };
-    Ok(write(response, sends_body).await)
+    Ok(match reply {
+        Reply::Whole(response) => write(response, sends_body).await,
+        Reply::Streaming(streaming) if sends_body => stream(streaming).await,
+        Reply::Streaming(streaming) => write(streaming.head, false).await,
+    })
 }
 
 /// The whole request, or the response that refuses it.
-async fn read(request: types::Request, function: &Function) -> Result<Request, Response> {
-    let method = Method::try_from(request.get_method())
+async fn read(request: types::Request, method: types::Method, function: &Function) -> Result<Request, Response> {
+    let method = Method::try_from(method)
         .map_err(|_| Problem::bad_request("The method isn't one of HTTP. Use GET, POST, PATCH or DELETE."))?;
     let target = request.get_path_with_query().unwrap_or_default();
     let headers = headers(&request.get_headers());
@@ -59,9 +65,14 @@ async fn read(request: types::Request, function: &Function) -> Result<Request, R
     Ok(Request::new(method, &target, headers, body))
 }
 
-/// Headers that the `http` crate can't hold are no headers to this program.
+/// Headers that the `http` crate can't hold are no headers to this program, nor are those that Spin adds about the route:
+/// there are more of them than of the client's, and no function asks for one.
 fn headers(fields: &Fields) -> HeaderMap {
-    let pairs = fields.copy_all().into_iter().filter_map(|(name, value)| {
+    let sent = fields
+        .copy_all()
+        .into_iter()
+        .filter(|(name, _)| !name.starts_with("spin-"));
+    let pairs = sent.filter_map(|(name, value)| {
         Some((
             HeaderName::try_from(name).ok()?,
             HeaderValue::from_maybe_shared(bytes::Bytes::from(value)).ok()?,
@@ -85,8 +96,10 @@ async fn read_body(request: types::Request, headers: &HeaderMap, limit_bytes: us
     }
     let (_handled, handled) = wit_future::new(|| Ok(()));
     let (stream, trailers) = types::Request::consume_body(request, handled);
-    match read_stream(stream, declared.unwrap_or(READ_BYTES), limit_bytes).await {
+    match read_stream(stream, declared, READ_BYTES, limit_bytes).await {
         None => Err(function::body_too_large(limit_bytes)),
+        // All that was declared is there: to wait for the end would only cost time.
+        Some(body) if declared == Some(body.len()) => Ok(body),
         // Without this a body that was cut off would look like a whole one.
         Some(body) => match trailers.await {
             Ok(_) => Ok(body),
@@ -95,11 +108,21 @@ async fn read_body(request: types::Request, headers: &HeaderMap, limit_bytes: us
     }
 }
 
-/// Everything that a stream has, or nothing when that is more than the limit.
-pub(super) async fn read_stream(mut stream: StreamReader<u8>, expected: usize, limit_bytes: usize) -> Option<Vec<u8>> {
+/// Everything that a stream has, or nothing when that is more than the limit. Where its length was declared, nothing
+/// after that is read.
+pub(super) async fn read_stream(
+    mut stream: StreamReader<u8>,
+    declared: Option<usize>,
+    expected: usize,
+    limit_bytes: usize,
+) -> Option<Vec<u8>> {
     // One byte more than expected: the read that finds the end needs room.
-    let mut body = Vec::with_capacity(expected.min(limit_bytes) + 1);
+    let room = declared.unwrap_or(expected.saturating_add(1));
+    let mut body = Vec::with_capacity(room.min(limit_bytes + 1));
     loop {
+        if declared == Some(body.len()) {
+            return Some(body);
+        }
         if body.len() == body.capacity() {
             body.reserve(body.len().max(READ_BYTES));
         }
@@ -130,6 +153,34 @@ async fn write(response: Response, sends_body: bool) -> types::Response {
     let (response, _sent) = types::Response::new(fields, contents, trailers);
     response
         .set_status_code(status.as_u16())
+        .expect("the http crate has valid status codes only");
+    wit_bindgen::yield_async().await;
+    response
+}
+
+/// A response whose body is written part by part, each when the host took the one before.
+async fn stream(streaming: Streaming) -> types::Response {
+    let Streaming { head, mut chunks } = streaming;
+    let pairs = head.headers.into_iter();
+    let pairs: Vec<_> = pairs
+        .map(|(name, value)| (name.as_str().to_owned(), value.into_bytes()))
+        .collect();
+    let fields = Fields::from_list(&pairs).unwrap_or_else(|_| Fields::new());
+    let (trailers_writer, trailers) = wit_future::new(|| Ok(None));
+    let (mut writer, contents) = wit_stream::new();
+    wit_bindgen::spawn(async move {
+        while let Some(chunk) = chunks.next().await {
+            // What comes back wasn't taken: the client is gone.
+            if !writer.write_all(chunk).await.is_empty() {
+                break;
+            }
+        }
+        drop(writer);
+        drop(trailers_writer);
+    });
+    let (response, _sent) = types::Response::new(fields, Some(contents), trailers);
+    response
+        .set_status_code(head.status.as_u16())
         .expect("the http crate has valid status codes only");
     wit_bindgen::yield_async().await;
     response

@@ -28,7 +28,7 @@ pub(super) async fn send(call: Call) -> Result<Answer, Error> {
     })?;
     let (_handled, handled) = wit_future::new(|| Ok(()));
     let (stream, trailers) = types::Response::consume_body(response, handled);
-    let Some(body) = read_stream(stream, EXPECTED_BYTES, limits::ANSWER_BODY_BYTES_MAX).await else {
+    let Some(body) = read_stream(stream, None, EXPECTED_BYTES, limits::ANSWER_BODY_BYTES_MAX).await else {
         let reason = format!("with more than {} bytes", limits::ANSWER_BODY_BYTES_MAX);
         return Err(Error::Answer { target, reason });
     };

@@ -1,5 +1,7 @@
 //! The platform, put together from Spin's interfaces.
 
+use std::cell::RefCell;
+
 use spin_sdk::wasip3::clocks::{monotonic_clock, system_clock};
 use spin_sdk::wasip3::random::random::get_random_bytes;
 use spin_sdk::{variables, wit_bindgen};
@@ -17,12 +19,18 @@ pub fn host(tables: &[Tables]) -> Host {
     Host::new(Spin {
         database: Database::new(tables),
         key_value: KeyValue::default(),
+        randomness: RefCell::default(),
     })
 }
+
+/// Random bytes that are asked for at once: a command takes three times sixteen.
+const RANDOM_BYTES: u64 = 480;
 
 struct Spin {
     database: Database,
     key_value: KeyValue,
+    /// Random bytes that nobody has had yet.
+    randomness: RefCell<Vec<u8>>,
 }
 
 impl Platform for Spin {
@@ -32,12 +40,15 @@ impl Platform for Spin {
     }
 
     fn random(&self) -> [u8; 16] {
+        let mut randomness = self.randomness.borrow_mut();
         // The host may give fewer bytes than asked for.
-        let mut bytes = get_random_bytes(16);
-        while bytes.len() < 16 {
-            bytes.extend(get_random_bytes(16));
+        while randomness.len() < 16 {
+            randomness.extend(get_random_bytes(RANDOM_BYTES));
         }
-        *bytes.first_chunk().expect("there are 16 bytes or more")
+        let bytes = *randomness.last_chunk().expect("there are 16 bytes or more");
+        let left = randomness.len() - bytes.len();
+        randomness.truncate(left);
+        bytes
     }
 
     fn execute(&self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, Error> {

@@ -1,6 +1,6 @@
 //! A clock that moves with tokio's paused time, and can be stepped.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use selvedge_engine::ports::Clock;
 use tokio::time::Instant;
@@ -13,6 +13,7 @@ pub const START_NS: u64 = 1_767_225_600_000_000_000;
 pub struct SimulatedClock {
     start: Instant,
     step_ns: AtomicI64,
+    stepped: AtomicBool,
 }
 
 impl SimulatedClock {
@@ -21,12 +22,19 @@ impl SimulatedClock {
         Self {
             start: Instant::now(),
             step_ns: AtomicI64::new(0),
+            stepped: AtomicBool::new(false),
         }
     }
 
     /// Steps the wall clock; time that passes is not touched.
     pub fn step_ms(&self, step_ms: i64) {
+        self.stepped.store(true, Ordering::SeqCst);
         self.step_ns.fetch_add(step_ms * 1_000_000, Ordering::SeqCst);
+    }
+
+    /// Whether the wall clock was ever stepped.
+    pub fn was_stepped(&self) -> bool {
+        self.stepped.load(Ordering::SeqCst)
     }
 
     /// The wall clock in milliseconds since the Unix epoch.

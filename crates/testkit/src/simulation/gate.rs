@@ -1,6 +1,8 @@
 //! The gate of a simulated node: it records every host call, and injects the faults that were asked for.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use selvedge_engine::ports::{Gate, HostCall, Verdict};
@@ -9,7 +11,7 @@ use tokio::sync::Notify;
 use super::clock::SimulatedClock;
 
 /// What goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// The instance traps.
     Trap,
@@ -23,10 +25,20 @@ pub enum Fault {
     NodeLost,
     /// The client of the request from outside goes away; the call goes on.
     ClientGone,
+    /// The call goes on after this time. Before its effect: a request that is long on its way, or overtaken by others.
+    Late {
+        /// The time, in milliseconds.
+        by_ms: u64,
+    },
+    /// A copy of the HTTP request arrives after this time as well; its answer is lost. Other calls just go on.
+    Copied {
+        /// The time, in milliseconds.
+        after_ms: u64,
+    },
 }
 
 /// On which side of its effect a call is hit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum When {
     /// The call has no effect.
     Before,
@@ -49,6 +61,8 @@ pub struct Recorded {
     pub fault: Option<(Fault, When)>,
 }
 
+/// How late a call is without any fault, in milliseconds.
+type Latency = Box<dyn FnMut() -> u64 + Send>;
 type Rule = Box<dyn FnMut(&HostCall, usize) -> Option<(Fault, When)> + Send>;
 
 /// The faults of one node, and the record of its calls.
@@ -62,8 +76,11 @@ pub struct Faults {
 #[derive(Default)]
 struct State {
     rules: Vec<Rule>,
+    latency_ms: Option<Latency>,
     calls: Vec<Recorded>,
     recording: bool,
+    /// The hash of every call so far.
+    hasher: DefaultHasher,
     count: usize,
     lost: bool,
 }
@@ -101,6 +118,12 @@ impl Faults {
         });
     }
 
+    /// Lets every call take the time that `latency_ms` gives, so that what others do comes in between. It is no fault, and
+    /// stays when faults are cleared.
+    pub fn slow_down(&self, latency_ms: impl FnMut() -> u64 + Send + 'static) {
+        self.lock().latency_ms = Some(Box::new(latency_ms));
+    }
+
     /// No faults from now on. A lost node stays lost.
     pub fn clear(&self) {
         self.lock().rules.clear();
@@ -124,6 +147,16 @@ impl Faults {
     /// Lets every call go on that is stalled now.
     pub fn release(&self) {
         self.released.notify_waiters();
+    }
+
+    /// Keeps no list of calls from now on: a long run doesn't need the memory. Their number and their hash go on.
+    pub fn forget_calls(&self) {
+        self.lock().recording = false;
+    }
+
+    /// The hash of every call so far, with its time, component, function and detail.
+    pub fn trace_hash(&self) -> u64 {
+        self.lock().hasher.finish()
     }
 
     /// How many calls met a fault so far.
@@ -153,12 +186,19 @@ impl Faults {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How long the next call takes.
+    fn latency(&self) -> Option<Duration> {
+        let latency_ms = self.lock().latency_ms.as_mut()?();
+        (latency_ms > 0).then(|| Duration::from_millis(latency_ms))
+    }
+
     /// Records the call; says what it meets, and on which side.
     fn meet(&self, call: &HostCall) -> Option<(Fault, When)> {
         let at_ms = self.clock.now_ms();
         let mut state = self.lock();
         let number = state.count;
         state.count += 1;
+        (at_ms, &*call.component, call.function, &*call.detail).hash(&mut state.hasher);
         let fault = state.rules.iter_mut().find_map(|rule| rule(call, number));
         if state.recording {
             let component = call.component.to_string();
@@ -200,6 +240,14 @@ impl NodeGate {
                 self.faults.released.notified().await;
                 Verdict::Proceed
             }
+            Fault::Late { by_ms } => {
+                tokio::time::sleep(Duration::from_millis(by_ms)).await;
+                if self.faults.is_lost() {
+                    return std::future::pending().await;
+                }
+                Verdict::Proceed
+            }
+            Fault::Copied { after_ms } => Verdict::Copy(Duration::from_millis(after_ms)),
             Fault::ClientGone => {
                 self.faults.client_gone.notify_waiters();
                 Verdict::Proceed
@@ -227,7 +275,14 @@ impl Gate for NodeGate {
         if self.faults.is_lost() {
             return std::future::pending().await;
         }
-        match self.faults.meet(call) {
+        let fault = self.faults.meet(call);
+        if let Some(latency) = self.faults.latency() {
+            tokio::time::sleep(latency).await;
+            if self.faults.is_lost() {
+                return std::future::pending().await;
+            }
+        }
+        match fault {
             None => Verdict::Proceed,
             Some((fault, When::Before)) => self.apply(fault).await,
             Some((fault, When::After)) => {

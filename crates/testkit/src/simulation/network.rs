@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use selvedge_engine::ports::{
     Body, MqttConnection, MqttError, MqttOptions, Network, OutboundRequest, RedisConnection, RedisError,
 };
 use wasmtime_wasi_http::Error;
+
+use super::node::APP_ADDRESS;
 
 /// Something that answers HTTP requests outside the application.
 #[async_trait]
@@ -19,10 +21,22 @@ pub trait Peer: Send + Sync + 'static {
     async fn answer(&self, request: Request<Bytes>) -> Option<Response<Bytes>>;
 }
 
+/// A request that reached a peer, and what the peer made of it: whether its answer got back is another matter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    /// The peer's host and port.
+    pub authority: String,
+    /// The request's `Idempotency-Key`; empty where it has none.
+    pub idempotency_key: String,
+    /// The status that the peer answered; `None` where it closed the connection.
+    pub status: Option<StatusCode>,
+}
+
 /// The network of a world. A host that nobody plays refuses the connection.
 #[derive(Default)]
 pub struct SimulatedNetwork {
     peers: Mutex<BTreeMap<String, Arc<dyn Peer>>>,
+    exchanges: Arc<Mutex<Vec<Exchange>>>,
 }
 
 impl SimulatedNetwork {
@@ -32,6 +46,11 @@ impl SimulatedNetwork {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(authority.to_owned(), Arc::new(peer));
+    }
+
+    /// Every request that a peer outside the application has dealt with, in the order in which they were done.
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn peer(&self, authority: &str) -> Option<Arc<dyn Peer>> {
@@ -55,7 +74,22 @@ impl Network for SimulatedNetwork {
         let peer = self.peer(&authority).ok_or(Error::ConnectionRefused)?;
         let (parts, body) = outbound.request.into_parts();
         let body = body.collect().await?.to_bytes();
-        let answer = peer.answer(Request::from_parts(parts, body));
+        let key = parts.headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+        let idempotency_key = key.unwrap_or_default().to_owned();
+        let exchanges = self.exchanges.clone();
+        let answer = async {
+            let answer = peer.answer(Request::from_parts(parts, body)).await;
+            if authority != APP_ADDRESS {
+                let status = answer.as_ref().map(Response::status);
+                let exchange = Exchange {
+                    authority,
+                    idempotency_key,
+                    status,
+                };
+                exchanges.lock().unwrap_or_else(PoisonError::into_inner).push(exchange);
+            }
+            answer
+        };
         let answer = match outbound.first_byte_timeout {
             Some(timeout) => tokio::time::timeout(timeout, answer)
                 .await

@@ -8,10 +8,13 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 use selvedge_engine::ports::{SqlConnection, SqlDatabases, SqlError, SqlRows, SqlValue};
 
+use super::watch::CursorWatch;
+
 /// One database, shared by every node of a world, under every label.
 #[derive(Debug, Clone)]
 pub struct MemorySql {
     name: String,
+    watch: Arc<Mutex<CursorWatch>>,
     /// Keeps the database alive, and answers the checkers' questions.
     root: Arc<Mutex<Connection>>,
 }
@@ -25,7 +28,17 @@ impl MemorySql {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("file:/simulated-{}?vfs=memdb", COUNT.fetch_add(1, Ordering::Relaxed));
         let root = Arc::new(Mutex::new(connect(&name)?));
-        Ok(Self { name, root })
+        Ok(Self {
+            name,
+            watch: Arc::default(),
+            root,
+        })
+    }
+
+    /// What was seen of the subscriptions' cursors that must not be.
+    pub fn cursors_gone_back(&self) -> Vec<String> {
+        let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.gone_back().to_vec()
     }
 
     /// All rows of a query, for checkers: every value as SQLite holds it.
@@ -93,24 +106,36 @@ impl SqlDatabases for MemorySql {
 
     async fn open(&self, _label: &str) -> Result<Arc<dyn SqlConnection>, SqlError> {
         let connection = connect(&self.name).map_err(|error| SqlError::Io(error.to_string()))?;
-        Ok(Arc::new(MemoryConnection(Mutex::new(connection))))
+        Ok(Arc::new(MemoryConnection {
+            connection: Mutex::new(connection),
+            watch: self.watch.clone(),
+        }))
     }
 }
 
-struct MemoryConnection(Mutex<Connection>);
+struct MemoryConnection {
+    connection: Mutex<Connection>,
+    watch: Arc<Mutex<CursorWatch>>,
+}
 
 #[async_trait]
 impl SqlConnection for MemoryConnection {
     async fn execute(&self, statement: &str, parameters: Vec<SqlValue>) -> Result<SqlRows, SqlError> {
-        run(&lock(&self.0), statement, parameters).map_err(|error| SqlError::Io(error.to_string()))
+        let connection = lock(&self.connection);
+        let rows = run(&connection, statement, parameters).map_err(|error| SqlError::Io(error.to_string()))?;
+        if CursorWatch::concerns(statement) {
+            let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+            watch.look(&connection);
+        }
+        Ok(rows)
     }
 
     async fn last_insert_rowid(&self) -> Result<i64, SqlError> {
-        Ok(lock(&self.0).last_insert_rowid())
+        Ok(lock(&self.connection).last_insert_rowid())
     }
 
     async fn changes(&self) -> Result<u64, SqlError> {
-        Ok(lock(&self.0).changes())
+        Ok(lock(&self.connection).changes())
     }
 }
 

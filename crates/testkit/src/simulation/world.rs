@@ -186,10 +186,18 @@ impl World {
 
     /// Fires the cron trigger every second, on every living node as on Spin, until the returned handle is dropped.
     pub fn start_cron(&self) -> Cron {
+        self.start_cron_that_misses(|| false)
+    }
+
+    /// The same for a cron that misses the ticks for which `misses` says so.
+    pub fn start_cron_that_misses(&self, mut misses: impl FnMut() -> bool + Send + 'static) -> Cron {
         let nodes = self.nodes.clone();
         let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
+                if misses() {
+                    continue;
+                }
                 for node in all_live(&nodes) {
                     tokio::spawn(async move { node.fire_cron("outbox-cron").await });
                 }

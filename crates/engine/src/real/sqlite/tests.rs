@@ -1,6 +1,8 @@
 //! SQLite as a component sees it: one writer at a time and none starved, transactions that end, errors in SQLite's words.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
 
 use super::*;
 
@@ -273,4 +275,96 @@ async fn labels_of_one_file_share_its_queue() {
     let other_way = folder.path().join(".").join("database.db");
     let databases = SqliteDatabases::new([("a".to_owned(), path), ("b".to_owned(), other_way)]).unwrap();
     assert!(Arc::ptr_eq(&databases.files["a"], &databases.files["b"]));
+}
+
+/// What `PRAGMA synchronous`, `last_insert_rowid()`, `changes()` and `total_changes()` say on a connection.
+async fn traits(connection: &Arc<dyn SqlConnection>) -> [i64; 3] {
+    let (rowid, changes) = (connection.last_insert_rowid().await, connection.changes().await);
+    let told = run(connection, "SELECT last_insert_rowid(), changes(), total_changes()").await;
+    let SqlRows { rows, .. } = told.unwrap();
+    let [
+        SqlValue::Integer(told_rowid),
+        SqlValue::Integer(told_changes),
+        SqlValue::Integer(total),
+    ] = rows[0][..]
+    else {
+        panic!("{rows:?}")
+    };
+    assert_eq!((rowid, changes), (Ok(told_rowid), Ok(told_changes.unsigned_abs())));
+    [told_rowid, told_changes, total]
+}
+
+#[tokio::test]
+async fn what_was_counted_is_each_connections_own() {
+    let (_folder, databases) = database();
+    let setup = databases.open("default").await.unwrap();
+    run(&setup, "CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE)")
+        .await
+        .unwrap();
+    let first = databases.open("default").await.unwrap();
+    let second = databases.open("default").await.unwrap();
+    assert_eq!(traits(&first).await, [0, 0, 0]);
+    run(&first, "INSERT INTO t VALUES (10, 'a'), (11, 'b')").await.unwrap();
+    run(&second, "INSERT INTO t VALUES (20, 'c')").await.unwrap();
+    assert_eq!(traits(&first).await, [11, 2, 2]);
+    assert_eq!(traits(&second).await, [20, 1, 1]);
+    run(&second, "UPDATE t SET v = v || changes()").await.unwrap();
+    assert_eq!(number(&second, "SELECT count(*) FROM t WHERE v LIKE '%1'").await, 3);
+    assert_eq!(traits(&second).await, [20, 3, 4]);
+    run(&first, "INSERT INTO t VALUES (?, 'x')").await.unwrap_err();
+    assert_eq!(traits(&first).await, [11, 2, 2], "it never ran");
+    run(&first, "INSERT INTO t VALUES (12, 'a1')").await.unwrap_err();
+    assert_eq!(traits(&first).await, [11, 0, 2], "it changed nothing");
+    // From here on with a connection of its own, which takes on what was counted.
+    run(&second, "BEGIN").await.unwrap();
+    assert_eq!(traits(&second).await, [20, 3, 4]);
+    run(&second, "/* in a transaction */ INSERT INTO t VALUES (21, 'd')")
+        .await
+        .unwrap();
+    run(&second, "COMMIT").await.unwrap();
+    assert_eq!(traits(&second).await, [21, 1, 5]);
+    assert_eq!(traits(&first).await, [11, 0, 2]);
+}
+
+#[tokio::test]
+async fn what_one_connection_sets_no_other_has() {
+    let (_folder, databases) = database();
+    let first = databases.open("default").await.unwrap();
+    let second = databases.open("default").await.unwrap();
+    run(&first, "CREATE TABLE t(v)").await.unwrap();
+    assert_eq!(
+        run(&second, "PRAGMA synchronous = NORMAL").await,
+        Ok(SqlRows::default())
+    );
+    let wal = run(&second, "PRAGMA journal_mode = WAL").await.unwrap();
+    assert_eq!(wal.columns, ["journal_mode"]);
+    assert_eq!(wal.rows, [[SqlValue::Text("wal".into())]]);
+    for _ in 0..2 {
+        run(&first, "INSERT INTO t VALUES (1)").await.unwrap();
+        run(&second, "INSERT INTO t VALUES (2)").await.unwrap();
+    }
+    assert_eq!(number(&first, "PRAGMA synchronous").await, 2);
+    assert_eq!(number(&second, "PRAGMA synchronous").await, 1);
+    run(&first, "CREATE TEMP TABLE mine(v)").await.unwrap();
+    run(&first, "INSERT INTO mine VALUES (1)").await.unwrap();
+    let missing = run(&second, "INSERT INTO mine VALUES (2)").await;
+    assert_eq!(missing, Err(SqlError::Io("no such table: mine".into())));
+    run(&first, "PRAGMA query_only = ON").await.unwrap();
+    run(&first, "INSERT INTO t VALUES (1)").await.unwrap_err();
+    run(&second, "INSERT INTO t VALUES (2)").await.unwrap();
+    assert_eq!(number(&first, "SELECT sum(v) FROM t").await, 8);
+}
+
+#[tokio::test]
+async fn a_statement_that_is_prepared_already_sees_what_others_changed_in_the_schema() {
+    let (_folder, databases) = database();
+    let connection = databases.open("default").await.unwrap();
+    let other = databases.open("default").await.unwrap();
+    run(&other, "CREATE TABLE t(a)").await.unwrap();
+    let insert = "WITH new(a) AS (VALUES (1)) INSERT INTO t (a) SELECT a FROM new RETURNING *";
+    assert_eq!(run(&connection, insert).await.unwrap().columns, ["a"]);
+    run(&other, "ALTER TABLE t ADD COLUMN b DEFAULT 7").await.unwrap();
+    let inserted = run(&connection, insert).await.unwrap();
+    assert_eq!(inserted.columns, ["a", "b"]);
+    assert_eq!(inserted.rows, [[SqlValue::Integer(1), SqlValue::Integer(7)]]);
 }

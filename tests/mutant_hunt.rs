@@ -1,0 +1,169 @@
+//! Mutants of the kernel, and the hunt for them: is the simulator's silence worth anything?
+//!
+//! Each is a mistake that the kernel can be told to make (`crates/selvedge/src/mutant.rs`), in a build of its own that
+//! `cargo xtask build --mutants` makes. A hunt ends with the first run in which a promise is broken.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use selvedge_engine::Program;
+use selvedge_engine::config::Manifest;
+use selvedge_testkit::chaos::{self, Bounds};
+use selvedge_testkit::checkers::Violation;
+use selvedge_testkit::sweep;
+
+use crate::application::{Todos, promise_under_pressure, under_pressure};
+use crate::todo_journey::{only_its_events, todo_journey};
+
+/// The environment variable that names a component's mutant.
+const VARIABLE: &str = "SELVEDGE_MUTANT";
+/// Seeds that are tried before the sweep is.
+const SEEDS: u64 = 24;
+
+/// Every mutant, and what it does wrong.
+pub const MUTANTS: [(&str, &str); 21] = [
+    (
+        "accepted_without_commit",
+        "a failed append is answered as if it had worked",
+    ),
+    (
+        "append_at_any_version",
+        "an append doesn't care which version it was decided on",
+    ),
+    ("attempts_not_counted", "a retry counts as the first attempt, for ever"),
+    (
+        "batch_skips_what_does_not_fit",
+        "the cursor goes past events that the batch had no room for",
+    ),
+    ("bell_never_rung", "nobody tells the relay that there is work"),
+    ("cron_never_due", "the cron finds nothing to do"),
+    (
+        "cursor_before_exceptions",
+        "the cursor moves before the failed events are written down",
+    ),
+    ("cursor_without_fence", "a relay moves a cursor whose lease it has lost"),
+    (
+        "dead_letter_forgotten",
+        "an event that is given up on leaves nothing behind",
+    ),
+    ("drop_is_success", "a refused event counts as done"),
+    (
+        "effect_without_unique_key",
+        "an effect doesn't know that it was made before",
+    ),
+    (
+        "event_id_not_derived",
+        "a command that is sent again makes events with new ids",
+    ),
+    ("failure_is_success", "a delivery that failed as a whole counts as done"),
+    (
+        "idempotency_key_ignored",
+        "a request that is sent again is another request",
+    ),
+    ("lease_without_end", "a lease lasts for ever"),
+    ("marker_before_effect", "an event is marked as done before it is"),
+    (
+        "marker_collected_early",
+        "a marker goes while its event could be delivered again",
+    ),
+    (
+        "marker_for_what_failed",
+        "an event that is to be tried again is marked as done",
+    ),
+    ("retry_without_backoff", "retries follow each other at once"),
+    (
+        "settle_before_effect",
+        "the cursor moves before the events are delivered",
+    ),
+    (
+        "sleep_without_a_last_look",
+        "the relay doesn't look again after it said that it sleeps",
+    ),
+];
+
+/// How a mutant was found.
+#[derive(Debug)]
+pub struct Found {
+    /// What found it: a seed, or a case of the sweep.
+    pub by: String,
+    /// How many runs it took.
+    pub runs: usize,
+    /// The first promise that was broken.
+    pub violation: String,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}, run {}: {}", self.by, self.runs, self.violation)
+    }
+}
+
+/// The application with a mutant in every component; with none where `mutant` is empty.
+pub fn program(root: &Path, mutant: &str) -> anyhow::Result<Arc<Program>> {
+    let folder = root.join("target/mutants/wasm32-wasip2/mutants");
+    let change = |manifest: &mut Manifest| {
+        for component in manifest.components.values_mut() {
+            if let Some(file) = component.source.file_name() {
+                component.source = folder.join(file);
+            }
+            component.environment.insert(VARIABLE.to_owned(), mutant.to_owned());
+        }
+    };
+    under_pressure(root, change).context("the mutants are built by `cargo xtask build --mutants`")
+}
+
+/// Looks for a mutant: first with seeds, then with the sweep. `None`: it wasn't found.
+pub fn hunt(program: &Arc<Program>) -> Option<Found> {
+    let found = |by, runs, violations: &[Violation]| {
+        let violation = violations.first().map(ToString::to_string).unwrap_or_default();
+        Some(Found { by, runs, violation })
+    };
+    // From 2: the eighth seed is the first without faults and cron.
+    for (run, seed) in (1..).zip(2..2 + SEEDS) {
+        let outcome = chaos::run(program, seed, Bounds::default(), &Todos, &promise_under_pressure, false);
+        if !outcome.violations.is_empty() {
+            return found(format!("seed {seed}"), run, &outcome.violations);
+        }
+    }
+    let report = sweep::sweep_until(program, &todo_journey, &only_its_events, 1);
+    let (case, violations) = report.broken.first()?;
+    let by = format!("the sweep: call {}, {:?} {:?}", case.call, case.fault, case.when);
+    found(by, usize::try_from(SEEDS).unwrap_or(0) + report.runs, violations)
+}
+
+/// A mutant's name, what it does wrong, and how it was found.
+pub type Hunted = (&'static str, &'static str, Option<Found>);
+
+/// Hunts all mutants, or the only one that is named, on all cores.
+pub fn hunt_all(root: &Path, only: Option<&str>) -> anyhow::Result<Vec<Hunted>> {
+    let next = AtomicUsize::new(0);
+    let hunted = Mutex::new(Vec::new());
+    let work = || -> anyhow::Result<()> {
+        while let Some((mutant, mistake)) = MUTANTS.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if only.is_some_and(|only| only != *mutant) {
+                continue;
+            }
+            let found = hunt(&program(root, mutant)?);
+            println!(
+                "{mutant}: {}",
+                found.as_ref().map_or("not found".to_owned(), ToString::to_string)
+            );
+            let mut hunted = hunted.lock().unwrap_or_else(PoisonError::into_inner);
+            hunted.push((*mutant, *mistake, found));
+        }
+        Ok(())
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let hunters: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        hunters
+            .into_iter()
+            .try_for_each(|hunter| hunter.join().expect("a hunt doesn't panic"))
+    })?;
+    let mut hunted = hunted.into_inner().unwrap_or_else(PoisonError::into_inner);
+    hunted.sort_by_key(|(mutant, ..)| *mutant);
+    Ok(hunted)
+}
