@@ -59,7 +59,7 @@ impl Users {
     pub async fn verify(&self, host: &Host, user_id: &str, trace: Option<&str>) -> Result<User, Problem> {
         let Settings { is_asked, is_required } = self.settings(host).await?;
         let is_ours = selvedge_events::is_uuid(user_id);
-        if !is_required && !(is_asked && is_ours) {
+        if !(is_required || is_asked && is_ours) {
             return Ok(User::Foreign);
         }
         if !is_ours {
