@@ -63,7 +63,10 @@ async fn read(request: types::Request, method: types::Method, function: &Functio
 /// Headers that the `http` crate can't hold are no headers to this program, nor are those that Spin adds about the route:
 /// there are more of them than of the client's, and no function asks for one.
 fn headers(fields: &Fields) -> HeaderMap {
-    let sent = fields.copy_all().into_iter().filter(|(name, _)| !name.starts_with("spin-"));
+    let sent = fields
+        .copy_all()
+        .into_iter()
+        .filter(|(name, _)| !name.starts_with("spin-"));
     let pairs = sent.filter_map(|(name, value)| {
         Some((
             HeaderName::try_from(name).ok()?,
