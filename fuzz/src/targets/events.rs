@@ -1,7 +1,7 @@
 //! CloudEvents in all content modes: what is decoded is valid, and can be written and read again in every mode.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use selvedge_events::{Event, ExtensionValue, http_binding, json};
+use selvedge_events::{Data, Event, ExtensionValue, http_binding, json};
 
 use crate::target::{Execute, Target};
 
@@ -122,23 +122,33 @@ fn check_all(events: &[Event]) {
             http_binding::decode(&headers, &body).expect("structured"),
             [event.clone()]
         );
-        let (headers, body) = http_binding::encode_binary(event).expect("what was decoded can be written");
-        assert_eq!(
-            http_binding::decode(&headers, &body).expect("binary"),
-            [as_binary_mode_has_it(event.clone())]
-        );
+        match http_binding::encode_binary(event) {
+            Ok((headers, body)) => assert_eq!(
+                http_binding::decode(&headers, &body).expect("binary"),
+                [as_binary_mode_has_it(event.clone())]
+            ),
+            // The one thing that only the other modes carry: a CloudEvent as data.
+            Err(error) => {
+                let content_type = event.datacontenttype.as_deref().unwrap_or_default();
+                let content_type = content_type.trim().to_ascii_lowercase();
+                assert!(content_type.starts_with("application/cloudevents"), "{error}");
+            }
+        }
     }
     let (headers, body) = http_binding::encode_batch(events).expect("what was decoded can be written");
     assert_eq!(http_binding::decode(&headers, &body).expect("batched"), events);
 }
 
-/// What binary mode makes of an event: extensions are strings, and empty data is none. See the codec's front page.
+/// What binary mode makes of an event; see the codec's front page.
 fn as_binary_mode_has_it(mut event: Event) -> Event {
     for value in event.extensions.values_mut() {
         *value = ExtensionValue::String(value.to_string());
     }
     if event.data.as_bytes().is_empty() {
-        event.data = selvedge_events::Data::None;
+        event.data = Data::None;
+    }
+    if matches!(event.data, Data::Json(_)) && event.datacontenttype.is_none() {
+        event.datacontenttype = Some("application/json".to_owned());
     }
     event
 }
