@@ -1,7 +1,12 @@
 //! The shipped binary as its own process, over real HTTP, on real files and the real clock.
 
 mod client;
+mod clock;
+mod connections;
 mod crashes;
+mod load;
+mod promise;
+mod stores;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -24,6 +29,8 @@ const EFFECTS_WITHIN: Duration = Duration::from_millis(100);
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long the process may take to end when nothing holds it.
 const END_WITHIN: Duration = Duration::from_secs(5);
+/// What the process may take of the machine's memory, whatever is done to it.
+const MEMORY_BYTES_MAX: u64 = 400_000_000;
 
 /// Real processes get the machine for themselves, as far as this test binary goes: one of the tests measures time.
 fn alone() -> MutexGuard<'static, ()> {
@@ -144,6 +151,35 @@ fn sigterm_lets_a_request_in_work_end() -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+#[test]
+fn an_open_stream_of_events_does_not_hold_up_the_stop() -> anyhow::Result<()> {
+    let _alone = alone();
+    let state = tempfile::tempdir()?;
+    let process = start(&state)?;
+    let mut stream = TcpStream::connect(authority(&process))?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.write_all(b"GET /events/stream HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
+    let mut answer = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.contains("retry: ") {
+        anyhow::ensure!(answer.read_line(&mut head)? > 0, "the stream broke off: {head}");
+    }
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+
+    process.terminate()?;
+    let begun = Instant::now();
+    let mut rest = String::new();
+    answer.read_to_string(&mut rest)?;
+    assert!(
+        rest.ends_with("0\r\n\r\n"),
+        "the body has an end, so the client comes back: {rest:?}"
+    );
+    let status = process.ended(END_WITHIN)?;
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(begun.elapsed() < END_WITHIN);
+    Ok(())
 }
 
 #[test]

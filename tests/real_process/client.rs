@@ -42,6 +42,12 @@ impl HttpClient {
 
     /// Sends a request; the answer's body is read as JSON.
     pub async fn send(&self, method: Method, path: &str, body: String) -> anyhow::Result<(StatusCode, Value)> {
+        let (status, _, body) = self.exchange(method, path, body).await?;
+        Ok((status, body))
+    }
+
+    /// Sends a request, and gives the answer's status, content type, and body as JSON.
+    async fn exchange(&self, method: Method, path: &str, body: String) -> anyhow::Result<(StatusCode, String, Value)> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.url))
@@ -50,8 +56,11 @@ impl HttpClient {
         let exchange = async {
             let answer = self.client.request(request).await?;
             let status = answer.status();
+            let content_type = answer.headers().get(header::CONTENT_TYPE);
+            let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let content_type = content_type.to_owned();
             let body = answer.into_body().collect().await?.to_bytes();
-            anyhow::Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+            anyhow::Ok((status, content_type, serde_json::from_slice(&body).unwrap_or_default()))
         };
         tokio::time::timeout(TIMEOUT, exchange)
             .await
@@ -71,6 +80,24 @@ impl HttpClient {
         let (status, todo) = self.send(Method::POST, "/todos", body).await?;
         let id = todo["id"].as_str().map(str::to_owned);
         Ok(id.filter(|_| status == StatusCode::CREATED))
+    }
+
+    /// Creates a todo and says its id, or the status with which a problem refused it.
+    ///
+    /// # Errors
+    /// Where there is no answer, or the refusal is no problem with a detail.
+    pub async fn create_or_refusal(&self, title: &str, user: &str) -> anyhow::Result<Result<String, StatusCode>> {
+        let body = json!({ "title": title, "userId": user }).to_string();
+        let (status, content_type, answer) = self.exchange(Method::POST, "/todos", body).await?;
+        if status == StatusCode::CREATED {
+            let id = answer["id"].as_str().context("a todo has an id")?;
+            return Ok(Ok(id.to_owned()));
+        }
+        anyhow::ensure!(
+            content_type == "application/problem+json" && answer["detail"].is_string(),
+            "{status} isn't told as a problem: {content_type} {answer}"
+        );
+        Ok(Err(status))
     }
 
     /// Everything on someone's list, page by page.

@@ -1,7 +1,10 @@
 //! The project's commands: `cargo xtask <command>`.
 
+mod asyncapi;
 mod bench;
 mod components;
+mod fuzz;
+mod hardship;
 mod process;
 mod sim;
 mod test;
@@ -28,6 +31,8 @@ enum Task {
     Test(test::Test),
     Bench(bench::Bench),
     Sim(sim::Sim),
+    Fuzz(fuzz::Fuzz),
+    Hardship(hardship::Hardship),
     #[cfg(feature = "bench")]
     #[command(hide = true)]
     Load(bench::load::Load),
@@ -40,6 +45,8 @@ fn main() -> ExitCode {
         Task::Test(test) => test.run(),
         Task::Bench(bench) => bench.run(),
         Task::Sim(sim) => sim.run(),
+        Task::Fuzz(fuzz) => fuzz.run(),
+        Task::Hardship(hardship) => hardship.run(),
         #[cfg(feature = "bench")]
         Task::Load(load) => load.run(),
     };

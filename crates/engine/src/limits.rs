@@ -18,16 +18,20 @@ pub const INSTANCE_MEMORY_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub const REQUESTS_IN_WORK_MAX: usize = 256;
 /// Client connections open at the same time; more of them wait in the system's accept queue.
 pub const CONNECTIONS_MAX: usize = 8192;
+/// How long after a connection couldn't be accepted, because file descriptors are short, it is tried again.
+pub const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
 /// A request's body.
 pub const REQUEST_BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A request's body up to this size is read before its component is called.
 pub const READ_AHEAD_BYTES_MAX: u64 = 64 * 1024;
 /// A request's head: how large hyper's read buffer may grow for it.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
-/// How long a client may take to send a request's head.
+/// How long a client may take to send a small request's body, [`READ_AHEAD_BYTES_MAX`], from its head to its last byte.
+pub const READ_AHEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take to send a request's head, and to begin its next request on the same connection.
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may pause while it sends a request's body.
-pub const REQUEST_BODY_PAUSE_TIMEOUT: Duration = Duration::from_secs(30);
+pub const REQUEST_BODY_PAUSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests in work get to end when the engine stops.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How deep service chaining may nest: a component that calls itself in a circle ends here.

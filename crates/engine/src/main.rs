@@ -1,6 +1,7 @@
 //! The `selvedge` binary: runs a Spin application on the embedded engine.
 
 mod cli;
+mod open_files;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ const EXIT_REFUSED: u8 = 2;
 
 fn main() -> ExitCode {
     let cli::Command::Up(options) = cli::Command::parse();
+    open_files::raise_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&error.into()),

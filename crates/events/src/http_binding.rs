@@ -6,8 +6,9 @@
 //! | structured | `application/cloudevents+json` | in the body | in the body |
 //! | batched | `application/cloudevents-batch+json` | in the body | in the body |
 //!
-//! Two things don't survive binary mode, because HTTP can't say them: extensions that are numbers or booleans arrive
-//! as strings, and empty data arrives as no data.
+//! Some things don't survive binary mode, because HTTP can't say them: extensions that are numbers or booleans arrive
+//! as strings, empty data arrives as no data, and JSON data without a `datacontenttype` arrives with the one that its
+//! absence stands for.
 //!
 //! ```
 //! use http::HeaderMap;
@@ -69,9 +70,19 @@ pub fn decode(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Event>, Error> {
 /// Writes one event in binary mode.
 ///
 /// # Errors
-/// Those of [`Event::validate`].
+/// Those of [`Event::validate`], and [`Error::InvalidAttribute`] where the data is itself an encoded CloudEvent: by the
+/// content type, whoever gets it would take the data for the event. Structured mode can carry it.
 pub fn encode_binary(event: &Event) -> Result<(HeaderMap, Vec<u8>), Error> {
     event.validate()?;
+    if let Some(content_type) = &event.datacontenttype
+        && !matches!(format_of(content_type), Format::None)
+    {
+        return Err(Error::InvalidAttribute {
+            name: "datacontenttype".to_owned(),
+            value: excerpt(content_type),
+            reason: "send an event whose data is a CloudEvent in structured mode",
+        });
+    }
     let mut headers = HeaderMap::with_capacity(USUAL_HEADERS + event.extensions.len());
     headers.insert(
         HeaderName::from_static("ce-specversion"),

@@ -260,3 +260,23 @@ fn invalid_events_are_not_written() {
     assert!(http_binding::encode_structured(&invalid).is_err());
     assert!(http_binding::encode_batch([&invalid]).is_err());
 }
+
+/// Found by fuzzing: in binary mode the inner event would have passed for the outer one.
+#[test]
+fn an_event_inside_an_event_is_not_sent_in_binary_mode() {
+    let inner = r#"{"specversion":"1.0","id":"inner","source":"/t","type":"a.b.c"}"#;
+    for content_type in [
+        "application/cloudevents+json",
+        "Application/CloudEvents+JSON; charset=utf-8",
+        "application/cloudevents-batch+json",
+        "application/cloudevents+avro",
+    ] {
+        let data = selvedge_events::Data::from_content(Some(content_type), inner.as_bytes().to_vec()).expect("data");
+        let outer = Event::new("outer", "/t", "a.b.c").with_data(content_type, data);
+        let error = http_binding::encode_binary(&outer).expect_err(content_type);
+        assert!(error.to_string().contains("structured mode"), "{error}");
+        let (headers, body) = http_binding::encode_structured(&outer).expect("structured mode carries it");
+        let read = http_binding::decode(&headers, &body).expect("what was written");
+        assert_eq!(read[0].id, "outer");
+    }
+}

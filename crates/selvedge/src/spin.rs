@@ -15,11 +15,18 @@ pub use spin_sdk::{wasip3, wit_bindgen};
 
 /// Makes a [`Function`](crate::Function) the component's HTTP handler. Takes the path of a function that builds it.
 ///
-/// Natively, where the function's tests run, there is no host to export it to.
+/// Natively, where the function's tests run, there is no host to export it to: there the crate has `exported()`, which builds
+/// the function for whoever calls it in process.
 #[macro_export]
 macro_rules! export {
     ($function:path) => {
         const _: fn() -> $crate::Function = $function;
+
+        #[cfg(not(target_family = "wasm"))]
+        #[doc(hidden)]
+        pub fn exported() -> $crate::Function {
+            $function()
+        }
 
         #[cfg(target_family = "wasm")]
         const _: () = {

@@ -1,5 +1,6 @@
 //! The engine as its own process: the shipped binary, on a state folder and a free port.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -18,13 +19,45 @@ pub struct RealProcess {
     address: String,
 }
 
+/// What a process takes of the machine's memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// Now.
+    pub resident_bytes: u64,
+    /// At most, since it was started.
+    pub peak_bytes: u64,
+}
+
+impl std::fmt::Display for Memory {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let megabytes = |bytes: u64| bytes / 1_000_000;
+        let (now, peak) = (megabytes(self.resident_bytes), megabytes(self.peak_bytes));
+        write!(formatter, "{now} MB resident, {peak} MB at most")
+    }
+}
+
 impl RealProcess {
     /// Starts `binary` on the manifest with its state in `state_dir`, on a free port.
     ///
     /// # Errors
     /// Where it doesn't say within a minute that it serves; with what it printed.
     pub fn start(binary: &Path, manifest: &Path, state_dir: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::start_with(binary, manifest, state_dir, arguments, &[])
+    }
+
+    /// [`Self::start`] with more variables in the process's environment.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(
+        binary: &Path,
+        manifest: &Path,
+        state_dir: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &OsStr)],
+    ) -> anyhow::Result<Self> {
         let mut child = Command::new(binary)
+            .envs(environment.iter().copied())
             .args(["up", "--listen", "127.0.0.1:0", "--log", "file", "--from"])
             .arg(manifest)
             .arg("--state-dir")
@@ -65,6 +98,24 @@ impl RealProcess {
     /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How much of the machine's memory it takes now, and took at most so far.
+    ///
+    /// # Errors
+    /// Where the system doesn't say.
+    pub fn memory(&self) -> anyhow::Result<Memory> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kilobytes = line.and_then(|rest| rest.trim_start_matches(':').split_whitespace().next());
+            let kilobytes: u64 = kilobytes.with_context(|| format!("no {name} in /proc"))?.parse()?;
+            anyhow::Ok(kilobytes * 1024)
+        };
+        Ok(Memory {
+            resident_bytes: bytes("VmRSS")?,
+            peak_bytes: bytes("VmHWM")?,
+        })
     }
 
     /// SIGTERM: asks it to end.

@@ -103,9 +103,7 @@ impl Session {
             ("total_changes", |counted| &counted.total_changes),
         ] {
             let counted = Arc::clone(&counted);
-            let answer = move |_: &mut Context<'_>| {
-                Ok(i64::try_from(of(&counted).load(Relaxed)).unwrap_or(i64::MAX))
-            };
+            let answer = move |_: &mut Context<'_>| Ok(i64::try_from(of(&counted).load(Relaxed)).unwrap_or(i64::MAX));
             let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
             connection.create_scalar_function(name, 0, flags, answer)?;
         }

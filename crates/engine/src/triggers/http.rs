@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
@@ -14,20 +15,25 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::application::Inner;
 use crate::limits;
 use crate::ports::Body;
 
 mod body;
+mod open_stream;
 
-/// Serves until `stop` resolves, then lets requests in work end (at most [`limits::SHUTDOWN_TIMEOUT`]).
+use body::Unread;
+
+/// Serves until `stop` resolves, then lets requests in work end (at most [`limits::SHUTDOWN_TIMEOUT`]). Streams of events
+/// are ended at once: their clients come back to whoever serves then.
 pub(crate) async fn serve(application: Arc<Inner>, listener: TcpListener, stop: impl Future<Output = ()>) {
     let connections = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let builder = Arc::new(builder());
     let mut stop = std::pin::pin!(stop);
+    let (stopping, stopped) = watch::channel(());
     loop {
         let accepted = async {
             let permit = connections.clone().acquire_owned().await;
@@ -39,18 +45,20 @@ pub(crate) async fn serve(application: Arc<Inner>, listener: TcpListener, stop: 
         };
         // An accept that failed is that client's loss only (it is gone, or file descriptors are short for a moment).
         let Ok((stream, client)) = stream else {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(limits::ACCEPT_RETRY_DELAY).await;
             continue;
         };
         let watcher = graceful.watcher();
         let application = application.clone();
         let builder = builder.clone();
+        let stopped = stopped.clone();
         tokio::spawn(async move {
-            connection(application, &builder, stream, client, watcher).await;
+            connection(application, &builder, stream, client, watcher, stopped).await;
             drop(permit);
         });
     }
     drop(listener);
+    drop(stopping);
     let _ = tokio::time::timeout(limits::SHUTDOWN_TIMEOUT, graceful.shutdown()).await;
 }
 
@@ -75,16 +83,29 @@ async fn connection(
     stream: TcpStream,
     client: SocketAddr,
     watcher: hyper_util::server::graceful::Watcher,
+    stopped: watch::Receiver<()>,
 ) {
     // Without it, a response whose head and body leave in two segments waits for the client's delayed ACK: 40 ms.
     let _ = stream.set_nodelay(true);
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let asked = has_asked.clone();
     let service = service_fn(move |request| {
-        let application = application.clone();
-        async move { Ok::<_, Infallible>(answer(&application, request, client).await) }
+        asked.store(true, Relaxed);
+        let (application, stopped) = (application.clone(), stopped.clone());
+        async move {
+            let response = answer(&application, request, client).await;
+            Ok::<_, Infallible>(open_stream::until(stopped, response))
+        }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    // A connection that broke is its client's to notice.
-    let _ = watcher.watch(connection).await;
+    let mut connection = std::pin::pin!(watcher.watch(connection));
+    // hyper's own limit begins when it is known which HTTP is spoken: a client that says nothing is held to it here, or a
+    // few thousand of them would keep everybody else out.
+    // What a connection that broke, broke of is its client's to notice.
+    let first = tokio::time::timeout(limits::REQUEST_HEAD_TIMEOUT, &mut connection).await;
+    if first.is_err() && has_asked.load(Relaxed) {
+        let _ = connection.await;
+    }
 }
 
 /// Answers one request from outside.
@@ -102,12 +123,20 @@ async fn answer(application: &Arc<Inner>, request: Request<Incoming>, client: So
     }
     let request = match body::read(request, length).await {
         Ok(request) => request,
-        Err(()) => {
-            return problem(
-                StatusCode::BAD_REQUEST,
-                "Bad Request",
-                "the body ended before its length; send it again",
+        Err(Unread::Ended) => {
+            let detail = "the body ended before its length; send it again";
+            return problem(StatusCode::BAD_REQUEST, "Bad Request", detail);
+        }
+        Err(Unread::Late) => {
+            let detail = format!(
+                "the body didn't come within {} s; send it again",
+                limits::READ_AHEAD_TIMEOUT.as_secs()
             );
+            let mut late = problem(StatusCode::REQUEST_TIMEOUT, "Request Timeout", &detail);
+            // What the client still sends would be read as its next request.
+            let close = header::HeaderValue::from_static("close");
+            late.headers_mut().insert(header::CONNECTION, close);
+            return late;
         }
     };
     match application.handle(request, client).await {

@@ -298,7 +298,9 @@ async fn traits(connection: &Arc<dyn SqlConnection>) -> [i64; 3] {
 async fn what_was_counted_is_each_connections_own() {
     let (_folder, databases) = database();
     let setup = databases.open("default").await.unwrap();
-    run(&setup, "CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE)").await.unwrap();
+    run(&setup, "CREATE TABLE t(id INTEGER PRIMARY KEY, v UNIQUE)")
+        .await
+        .unwrap();
     let first = databases.open("default").await.unwrap();
     let second = databases.open("default").await.unwrap();
     assert_eq!(traits(&first).await, [0, 0, 0]);
@@ -316,7 +318,9 @@ async fn what_was_counted_is_each_connections_own() {
     // From here on with a connection of its own, which takes on what was counted.
     run(&second, "BEGIN").await.unwrap();
     assert_eq!(traits(&second).await, [20, 3, 4]);
-    run(&second, "/* in a transaction */ INSERT INTO t VALUES (21, 'd')").await.unwrap();
+    run(&second, "/* in a transaction */ INSERT INTO t VALUES (21, 'd')")
+        .await
+        .unwrap();
     run(&second, "COMMIT").await.unwrap();
     assert_eq!(traits(&second).await, [21, 1, 5]);
     assert_eq!(traits(&first).await, [11, 0, 2]);
@@ -328,7 +332,10 @@ async fn what_one_connection_sets_no_other_has() {
     let first = databases.open("default").await.unwrap();
     let second = databases.open("default").await.unwrap();
     run(&first, "CREATE TABLE t(v)").await.unwrap();
-    assert_eq!(run(&second, "PRAGMA synchronous = NORMAL").await, Ok(SqlRows::default()));
+    assert_eq!(
+        run(&second, "PRAGMA synchronous = NORMAL").await,
+        Ok(SqlRows::default())
+    );
     let wal = run(&second, "PRAGMA journal_mode = WAL").await.unwrap();
     assert_eq!(wal.columns, ["journal_mode"]);
     assert_eq!(wal.rows, [[SqlValue::Text("wal".into())]]);

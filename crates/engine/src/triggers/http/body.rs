@@ -15,15 +15,32 @@ use wasmtime_wasi_http::Error;
 use crate::limits;
 use crate::ports::Body;
 
+/// Why a small body isn't there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// It ended before its length.
+    Ended,
+    /// It took longer than [`limits::READ_AHEAD_TIMEOUT`].
+    Late,
+}
+
 /// The request with its body bounded. A small one is read now: most are there already, and a component that finds its
-/// whole body waits for nothing. `Err`: it ended early, or the client paused too long.
-pub(super) async fn read(request: Request<Incoming>, length: Option<u64>) -> Result<Request<Body>, ()> {
+/// whole body waits for nothing. A larger one goes on to the component as it comes.
+pub(super) async fn read(request: Request<Incoming>, length: Option<u64>) -> Result<Request<Body>, Unread> {
     let (parts, incoming) = request.into_parts();
     let body = bounded(incoming);
     if length.is_none_or(|length| length > limits::READ_AHEAD_BYTES_MAX) {
         return Ok(Request::from_parts(parts, body));
     }
-    let whole = body.collect().await.map_err(drop)?.to_bytes();
+    // In all, not from piece to piece: a client that sends a byte now and then is as slow as one that stopped.
+    let whole = tokio::time::timeout(limits::READ_AHEAD_TIMEOUT, body.collect())
+        .await
+        .map_err(|_| Unread::Late)?
+        .map_err(|error| match error {
+            Error::ConnectionReadTimeout => Unread::Late,
+            _ => Unread::Ended,
+        })?
+        .to_bytes();
     let body = Full::new(whole).map_err(|never| match never {}).boxed_unsync();
     Ok(Request::from_parts(parts, body))
 }

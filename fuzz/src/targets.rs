@@ -1,0 +1,32 @@
+//! All targets, in the order an event meets them.
+
+use crate::target::Target;
+
+mod answers;
+mod events;
+mod requests;
+mod settings;
+mod texts;
+
+#[path = "../../crates/selvedge/tests/support/mod.rs"]
+#[allow(missing_docs, reason = "the kernel's own test world")]
+mod support;
+
+/// Every target there is.
+pub const ALL: &[Target] = &[
+    requests::TARGET,
+    events::BINARY,
+    events::STRUCTURED,
+    events::BATCH,
+    answers::TARGET,
+    settings::SUBSCRIPTIONS,
+    settings::MANIFEST,
+    settings::RUNTIME_CONFIG,
+    settings::ROUTES,
+    texts::TARGET,
+];
+
+/// The target of that name.
+pub fn find(name: &str) -> Option<&'static Target> {
+    ALL.iter().find(|target| target.name == name)
+}

@@ -1,0 +1,54 @@
+//! `cargo xtask hardship`: the engine as its own process, killed, starved and stalled.
+
+use anyhow::{Result, bail};
+
+use crate::process::{self, say};
+use crate::{components, workspace};
+
+/// The tests that are hardship, by what their names begin with.
+const TESTS: [&str; 4] = [
+    "real_process::crashes",
+    "real_process::stores",
+    "real_process::connections",
+    "real_process::clock",
+];
+
+/// Run the tests on real processes with their figures printed.
+#[derive(clap::Args)]
+pub struct Hardship {
+    /// How often the engine is killed under load.
+    #[arg(long, default_value_t = 100)]
+    kills: u32,
+    /// Makes the kills come at the same moments again; it is printed by each run.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+impl Hardship {
+    /// Runs all of them. An error where one failed.
+    pub fn run(self) -> Result<()> {
+        if self.kills == 0 {
+            bail!("--kills 0 proves nothing; use at least 1");
+        }
+        components::build_all()?;
+        say("building the engine and the tests");
+        let packages = ["--package", "selvedge-tests", "--package", "selvedge-engine"];
+        process::run(
+            workspace::cargo()
+                .arg("build")
+                .args(packages)
+                .args(["--bins", "--tests"]),
+        )?;
+        let mut cargo = workspace::cargo();
+        cargo.env("SELVEDGE_KILLS", self.kills.to_string());
+        if let Some(seed) = self.seed {
+            cargo.env("SELVEDGE_SEED", seed.to_string());
+        }
+        cargo
+            .arg("test")
+            .args(packages)
+            .args(["--test", "behaviours", "--", "--nocapture"])
+            .args(TESTS);
+        process::run(&mut cargo)
+    }
+}
