@@ -1,8 +1,10 @@
 //! What the sweeps and the chaos know of this application: its promise, and a workload over its public routes.
 
+mod money;
+
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,12 +17,16 @@ use rand::seq::IndexedRandom;
 use rusqlite::types::Value;
 use selvedge_engine::Program;
 use selvedge_engine::config::Manifest;
+use selvedge_events::{Data, schema_uri};
+use selvedge_schemas::Schemas;
 use selvedge_testkit::chaos::{Storm, Unreliable, Workload};
 use selvedge_testkit::checkers::{self, Attempts, Effects, Violation};
 use selvedge_testkit::simulation::Peer;
 use selvedge_testkit::{World, client};
 use serde_json::json;
 use tempfile::TempDir;
+
+pub use money::money_conserved;
 
 /// Where the application's subscriptions have their effects.
 const EFFECTS: [Effects; 2] = [
@@ -55,12 +61,13 @@ pub fn under_pressure(root: &Path, change: impl FnOnce(&mut Manifest)) -> anyhow
     let mut manifest = Manifest::read(&root.join("spin.toml"))?;
     let folder = TempDir::with_prefix("selvedge-chaos-")?;
     let file = "subscriptions.toml";
-    let text = std::fs::read_to_string(root.join(file))?;
-    let settings = format!(
-        "[[subscription]]\nbatch = 3\nmax_attempts = {}\n",
-        ATTEMPTS.attempts_max
-    );
-    std::fs::write(folder.path().join(file), text.replace("[[subscription]]\n", &settings))?;
+    let mut text = std::fs::read_to_string(root.join(file))?;
+    for effect in EFFECTS {
+        let name = format!("name = \"{}\"\n", effect.subscription);
+        let settings = format!("{name}batch = 3\nmax_attempts = {}\n", ATTEMPTS.attempts_max);
+        text = text.replace(&name, &settings);
+    }
+    std::fs::write(folder.path().join(file), text)?;
     folder.path().clone_into(&mut manifest.folder);
     let webhook = manifest.variables.get_mut("notify_webhook_url");
     webhook.context("notifications have a webhook")?.default = Some(format!("http://{WEBHOOK}/notify"));
@@ -113,9 +120,49 @@ pub fn promise(world: &World) -> Vec<Violation> {
     let mut violations = checkers::exactly_once(world, &EFFECTS);
     violations.extend(checkers::counts_equal_fold(world));
     violations.extend(checkers::streams_have_no_gaps(world));
+    violations.extend(money_conserved(world));
     violations.extend(commands_took_effect_once(world));
     violations.extend(checkers::cursors_only_move_on(world));
     violations.extend(checkers::markers_are_kept(world, &EFFECTS, MARKER_RETENTION));
+    violations.extend(events_have_their_schemas(world));
+    violations
+}
+
+/// The schemas of the application's events.
+pub fn schemas() -> &'static Schemas {
+    static SCHEMAS: OnceLock<Schemas> = OnceLock::new();
+    SCHEMAS.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(selvedge_schemas::FOLDER);
+        Schemas::read(&folder).expect("the schemas can be read")
+    })
+}
+
+/// Every event of a function has a schema, names it, and is as it says.
+pub fn events_have_their_schemas(world: &World) -> Vec<Violation> {
+    let statement = "SELECT id, type, source, dataschema, CAST(data AS TEXT) FROM journal";
+    let is_functions = |source: &str| schemas().iter().any(|(_, schema)| schema.publisher() == Some(source));
+    let mut violations = Vec::new();
+    for row in world.sql.query(statement).unwrap_or_default() {
+        let mut columns = row.into_iter().map(|column| match column {
+            Value::Text(text) => text,
+            _ => String::new(),
+        });
+        let mut next = || columns.next().unwrap_or_default();
+        let (id, event_type, source, dataschema) = (next(), next(), next(), next());
+        let data = Data::from_json_text(next()).unwrap_or_default();
+        let mistakes = match schemas().get(&event_type) {
+            None if !is_functions(&source) => continue,
+            None => "there is no schema of its type: write schemas/<type>.json".to_owned(),
+            Some(_) if dataschema != schema_uri(&event_type) => format!("its dataschema is {dataschema:?}"),
+            Some(schema) => match schema.check(&data) {
+                Ok(()) => continue,
+                Err(mistakes) => format!("{mistakes:?}"),
+            },
+        };
+        violations.push(Violation(format!("event {id} ({event_type}): {mistakes}")));
+    }
     violations
 }
 

@@ -3,9 +3,10 @@
 use selvedge_testkit::chaos::{self, Bounds, Outcome};
 
 use crate::application::{Todos, promise_under_pressure};
-use crate::harness::program_under_pressure;
+use crate::commit::commit_seed;
+use crate::harness::{program_under_pressure, root};
 
-/// Seeds that CI always runs. `cargo xtask sim --runs N` searches further.
+/// Seeds that CI always runs, besides the one that every commit brings. `cargo xtask sim --runs N` searches further.
 const SEEDS: std::ops::Range<u64> = 1..25;
 
 fn run(seed: u64, told: bool) -> Outcome {
@@ -22,7 +23,10 @@ fn run(seed: u64, told: bool) -> Outcome {
 #[test]
 fn the_promise_holds_under_chaos() {
     let mut faults = 0;
-    for seed in SEEDS {
+    // Each commit tries something that none has tried before it.
+    let of_this_commit = commit_seed(&root());
+    println!("the commit's seed: {of_this_commit:?}");
+    for seed in SEEDS.chain(of_this_commit) {
         let outcome = run(seed, false);
         let violations = &outcome.violations;
         assert!(

@@ -51,6 +51,11 @@ pub fn application_copy() -> anyhow::Result<TempDir> {
     for file in ["spin.toml", "subscriptions.toml"] {
         std::fs::copy(root().join(file), folder.path().join(file))?;
     }
+    std::fs::create_dir(folder.path().join("schemas"))?;
+    for schema in std::fs::read_dir(root().join("schemas"))? {
+        let schema = schema?;
+        std::fs::copy(schema.path(), folder.path().join("schemas").join(schema.file_name()))?;
+    }
     std::os::unix::fs::symlink(root().join("target"), folder.path().join("target"))?;
     Ok(folder)
 }
@@ -76,6 +81,15 @@ pub async fn create(world: &World, title: &str, user: &str) -> String {
     let created = world.post("/todos", &todo(title, user)).await;
     assert_eq!(created.status, 201, "{:?} {:?}", created.json(), world.output.lines());
     created.json()["id"].as_str().expect("a todo has an id").to_owned()
+}
+
+/// Registers a user with this address, and says the user's id.
+pub async fn register(world: &World, email: &str) -> String {
+    let registered = world
+        .post("/users", &json!({ "email": email, "name": "Ada Lovelace" }))
+        .await;
+    assert_eq!(registered.status, 201, "{:?}", registered.json());
+    registered.json()["id"].as_str().expect("a user has an id").to_owned()
 }
 
 /// How many notifications a user has.

@@ -47,15 +47,25 @@ fn an_application_that_is_well_says_so_in_every_part() -> anyhow::Result<()> {
             })
             .await?;
         let nothing = |name: &str| json!({ "subscription": name, "events": 0, "retries": 0, "deadLetters": 0 });
-        let subscriptions = ["analytics", "notifications", "orders", "payments", "shipping"].map(nothing);
+        let closed = |name: &str| json!({ "name": name, "state": "closed", "since": null });
+        let subscriptions = [
+            "analytics",
+            "notifications",
+            "orders",
+            "payments",
+            "shipping",
+            "todo-verification",
+        ]
+        .map(nothing);
+        let breakers = ["payment-provider", "shipping-provider", "users"].map(closed);
         let expected = json!({
             "status": "up",
             "functions": {
-                "admin": "up", "todos": "up", "relay": "up", "notifications": "up", "analytics": "up",
+                "admin": "up", "events": "up", "users": "up", "todos": "up", "relay": "up", "notifications": "up", "analytics": "up",
                 "orders": "up", "payments": "up", "shipping": "up",
             },
             "stores": { "database": "up", "keyValue": "up" },
-            "breakers": [],
+            "breakers": breakers,
             "subscriptions": subscriptions,
             "adminToken": "not set: /admin is refused",
         });
@@ -96,7 +106,7 @@ fn a_function_that_does_not_answer_is_named() -> anyhow::Result<()> {
             let report = world.get("/health").await.json();
             assert_eq!(report["status"], "down", "{report}");
             let functions = json!({
-                "admin": "up", "todos": "up", "relay": "up", "notifications": "down", "analytics": "up",
+                "admin": "up", "events": "up", "users": "up", "todos": "up", "relay": "up", "notifications": "down", "analytics": "up",
                 "orders": "up", "payments": "up", "shipping": "up",
             });
             assert_eq!(report["functions"], functions);

@@ -24,7 +24,7 @@ const VARIABLE: &str = "SELVEDGE_MUTANT";
 const SEEDS: u64 = 24;
 
 /// Every mutant, and what it does wrong.
-pub const MUTANTS: [(&str, &str); 20] = [
+pub const MUTANTS: [(&str, &str); 21] = [
     (
         "accepted_without_commit",
         "a failed append is answered as if it had worked",
@@ -78,6 +78,10 @@ pub const MUTANTS: [(&str, &str); 20] = [
         "settle_before_effect",
         "the cursor moves before the events are delivered",
     ),
+    (
+        "sleep_without_a_last_look",
+        "the relay doesn't look again after it said that it sleeps",
+    ),
 ];
 
 /// How a mutant was found.
@@ -130,12 +134,18 @@ pub fn hunt(program: &Arc<Program>) -> Option<Found> {
     found(by, usize::try_from(SEEDS).unwrap_or(0) + report.runs, violations)
 }
 
-/// Hunts all mutants, on all cores.
-pub fn hunt_all(root: &Path) -> anyhow::Result<Vec<(&'static str, &'static str, Option<Found>)>> {
+/// A mutant's name, what it does wrong, and how it was found.
+pub type Hunted = (&'static str, &'static str, Option<Found>);
+
+/// Hunts all mutants, or the only one that is named, on all cores.
+pub fn hunt_all(root: &Path, only: Option<&str>) -> anyhow::Result<Vec<Hunted>> {
     let next = AtomicUsize::new(0);
     let hunted = Mutex::new(Vec::new());
     let work = || -> anyhow::Result<()> {
         while let Some((mutant, mistake)) = MUTANTS.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if only.is_some_and(|only| only != *mutant) {
+                continue;
+            }
             let found = hunt(&program(root, mutant)?);
             println!(
                 "{mutant}: {}",

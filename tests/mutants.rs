@@ -9,7 +9,7 @@ use crate::mutant_hunt::{self, MUTANTS};
 
 #[test]
 fn every_mutant_is_found() {
-    let hunted = mutant_hunt::hunt_all(&root()).expect("the mutants are built");
+    let hunted = mutant_hunt::hunt_all(&root(), None).expect("the mutants are built");
     assert_eq!(hunted.len(), MUTANTS.len());
     let missed: Vec<_> = hunted
         .iter()

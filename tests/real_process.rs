@@ -154,6 +154,35 @@ fn sigterm_lets_a_request_in_work_end() -> anyhow::Result<()> {
 }
 
 #[test]
+fn an_open_stream_of_events_does_not_hold_up_the_stop() -> anyhow::Result<()> {
+    let _alone = alone();
+    let state = tempfile::tempdir()?;
+    let process = start(&state)?;
+    let mut stream = TcpStream::connect(authority(&process))?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.write_all(b"GET /events/stream HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
+    let mut answer = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.contains("retry: ") {
+        anyhow::ensure!(answer.read_line(&mut head)? > 0, "the stream broke off: {head}");
+    }
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+
+    process.terminate()?;
+    let begun = Instant::now();
+    let mut rest = String::new();
+    answer.read_to_string(&mut rest)?;
+    assert!(
+        rest.ends_with("0\r\n\r\n"),
+        "the body has an end, so the client comes back: {rest:?}"
+    );
+    let status = process.ended(END_WITHIN)?;
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(begun.elapsed() < END_WITHIN);
+    Ok(())
+}
+
+#[test]
 fn one_connection_serves_many_requests() -> anyhow::Result<()> {
     let _alone = alone();
     let state = tempfile::tempdir()?;

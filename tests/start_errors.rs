@@ -186,6 +186,36 @@ fn a_type_pattern_that_breaks_the_naming_rule() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_match_that_is_no_expression() -> anyhow::Result<()> {
+    Attempt::new()?
+        .with(
+            "subscriptions.toml",
+            "target = \"function:notifications\"",
+            "target = \"function:notifications\"\nmatch = \"data.title ==\"",
+        )?
+        .refused(&["subscriptions.toml", "line 7", "`match` is no valid CEL expression"])?;
+    Ok(())
+}
+
+#[test]
+fn a_webhook_that_the_relay_may_not_reach() -> anyhow::Result<()> {
+    Attempt::new()?
+        .with(
+            "subscriptions.toml",
+            "target = \"function:notifications\"",
+            "target = \"https://hooks.example/todos\"\nsecret_variable = \"webhook_secret\"",
+        )?
+        .refused(&[
+            "subscriptions.toml",
+            "line 6",
+            "hooks.example",
+            "allowed_outbound_hosts",
+            "spin.toml",
+        ])?;
+    Ok(())
+}
+
+#[test]
 fn subscriptions_that_are_not_there() -> anyhow::Result<()> {
     let attempt = Attempt::new()?;
     std::fs::remove_file(attempt.path("subscriptions.toml"))?;

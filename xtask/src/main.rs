@@ -1,5 +1,6 @@
 //! The project's commands: `cargo xtask <command>`.
 
+mod asyncapi;
 mod bench;
 mod components;
 mod fuzz;

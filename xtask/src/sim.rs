@@ -11,7 +11,11 @@ use crate::{components, workspace};
 /// Search seeds for a broken promise, or replay one: `--runs N`, `--seed N`.
 #[derive(clap::Args)]
 pub struct Sim {
-    /// Given to the simulator as they are: --seed N, --runs N, --from N, --commands N, --faults N.
+    /// Builds the simulator with all optimisations first: for long searches.
+    #[arg(long)]
+    release: bool,
+    /// Given to the simulator as they are: --seed N, --runs N, --journeys N, --from N, --commands N,
+    /// --faults N, --mutants, --mutant NAME, --report.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
     options: Vec<OsString>,
 }
@@ -20,9 +24,32 @@ impl Sim {
     /// Becomes the simulator, whose exit code says whether the promise held.
     pub fn run(self) -> Result<()> {
         components::build_all()?;
+        // Only these ask for them, and they take a minute at first.
+        let hunts = |option: &OsString| {
+            option
+                .to_str()
+                .is_some_and(|text| text.starts_with("--mutant") || text == "--report")
+        };
+        if self.options.iter().any(hunts) {
+            components::build_mutants()?;
+        }
         say("building the simulator");
-        process::run(workspace::cargo().args(["build", "--package", "selvedge-tests", "--bin", "sim"]))?;
-        let mut simulator = Command::new(workspace::binary("debug", "sim"));
+        let (profile, folder) = if self.release {
+            ("release", "release")
+        } else {
+            ("dev", "debug")
+        };
+        let build = [
+            "build",
+            "--package",
+            "selvedge-tests",
+            "--bin",
+            "sim",
+            "--profile",
+            profile,
+        ];
+        process::run(workspace::cargo().args(build))?;
+        let mut simulator = Command::new(workspace::binary(folder, "sim"));
         simulator.args(self.options);
         Err(process::replace_by(&mut simulator))
     }

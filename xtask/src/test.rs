@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::process::{self, say};
-use crate::{components, workspace};
+use crate::{asyncapi, components, workspace};
 
 /// What the end-to-end tests are and what they start: the packages of the tests and of the engine.
 const END_TO_END: [&str; 4] = ["--package", "selvedge-tests", "--package", "selvedge-engine"];
@@ -30,17 +30,24 @@ impl Test {
     pub fn run(self) -> Result<()> {
         let started = Instant::now();
         components::build_all()?;
+        let mut arguments = self.arguments.clone();
+        if !asyncapi::install()? {
+            arguments.extend(["--skip".into(), asyncapi::TEST.into()]);
+        }
         let mut totals = Totals::default();
         match &self.only {
             Some(name) => {
+                if "mutants::".contains(name.as_str()) || name.starts_with("mutants::") {
+                    components::build_mutants()?;
+                }
                 build_engine(&END_TO_END)?;
                 let behaviours = [&END_TO_END[..], &["--test", "behaviours"]].concat();
-                totals.add(&mut cargo_test(&behaviours, Some(name), &self.arguments))?;
+                totals.add(&mut cargo_test(&behaviours, Some(name), &arguments))?;
                 if totals.passed + totals.failed + totals.unfinished == 0 {
                     bail!("no end-to-end test has {name:?} in its name; `cargo xtask test -- --list` lists them all");
                 }
             }
-            None => self.run_all(&mut totals)?,
+            None => run_all(&mut totals, &arguments)?,
         }
         let seconds = started.elapsed().as_secs();
         let Totals {
@@ -60,24 +67,25 @@ impl Test {
         }
         Ok(())
     }
+}
 
-    fn run_all(&self, totals: &mut Totals) -> Result<()> {
-        let functions = components::functions()?;
-        // The functions' handlers are exported under names that only a component can have, so that for the host only
-        // their unit tests can be linked.
-        let mut host = vec!["--workspace", "--features", "xtask/bench"];
-        let mut guest = vec!["--lib", "--no-fail-fast"];
-        for function in &functions {
-            host.extend(["--exclude", function]);
-            guest.extend(["--package", function]);
-        }
-        say("unit tests of the functions");
-        totals.add(&mut cargo_test(&guest, None, &self.arguments))?;
-        build_engine(&host)?;
-        say("unit, documentation and end-to-end tests");
-        host.push("--no-fail-fast");
-        totals.add(&mut cargo_test(&host, None, &self.arguments))
+fn run_all(totals: &mut Totals, arguments: &[OsString]) -> Result<()> {
+    components::build_mutants()?;
+    let functions = components::functions()?;
+    // The functions' handlers are exported under names that only a component can have, so that for the host only their
+    // unit tests can be linked.
+    let mut host = vec!["--workspace", "--features", "xtask/bench"];
+    let mut guest = vec!["--lib", "--no-fail-fast"];
+    for function in &functions {
+        host.extend(["--exclude", function]);
+        guest.extend(["--package", function]);
     }
+    say("unit tests of the functions");
+    totals.add(&mut cargo_test(&guest, None, arguments))?;
+    build_engine(&host)?;
+    say("unit, documentation and end-to-end tests");
+    host.push("--no-fail-fast");
+    totals.add(&mut cargo_test(&host, None, arguments))
 }
 
 /// Some end-to-end tests start the engine's binary, which `cargo test` doesn't build by itself. The tests are built along

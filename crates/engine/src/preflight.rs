@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
-use selvedge::schema;
 use selvedge::subscription::Subscriptions;
+use selvedge::{bell, schema};
 
 use crate::Error;
 use crate::config::{
-    Manifest, RuntimeConfig, SqliteDatabaseConfig, Variables, check_component, mounted_files, validate,
+    AllowedHosts, Manifest, RuntimeConfig, SqliteDatabaseConfig, Variables, check_component, mounted_files, validate,
 };
 
 /// The file that says who hears what, by the name under which the relay sees it.
@@ -24,7 +24,8 @@ pub fn check(manifest: &Manifest, runtime: &RuntimeConfig, variables: &Variables
         check_code(manifest, &component.id, &component.source)?;
     }
     if let Some(path) = subscriptions_file(manifest)? {
-        check_subscriptions(&path, manifest)?;
+        let subscriptions = check_subscriptions(&path, manifest)?;
+        check_webhooks(&path, &subscriptions, manifest, variables)?;
     }
     check_writable(&runtime.state_dir)?;
     for SqliteDatabaseConfig::Spin { path, .. } in runtime.sqlite_databases.values() {
@@ -62,7 +63,7 @@ fn subscriptions_file(manifest: &Manifest) -> Result<Option<PathBuf>, Error> {
     Ok(None)
 }
 
-fn check_subscriptions(path: &Path, manifest: &Manifest) -> Result<(), Error> {
+fn check_subscriptions(path: &Path, manifest: &Manifest) -> Result<Subscriptions, Error> {
     let failed = |cause| Error::File {
         path: path.to_owned(),
         action: "read",
@@ -78,7 +79,7 @@ fn check_subscriptions(path: &Path, manifest: &Manifest) -> Result<(), Error> {
         .components()
         .find(|(component, _)| !manifest.components.contains_key(*component));
     match unknown {
-        None => Ok(()),
+        None => Ok(subscriptions),
         Some((component, line)) => {
             let known: Vec<&str> = manifest.components.keys().map(String::as_str).collect();
             let known = known.join(", ");
@@ -88,6 +89,34 @@ fn check_subscriptions(path: &Path, manifest: &Manifest) -> Result<(), Error> {
             );
             Err(wrong(message))
         }
+    }
+}
+
+/// Checks that the relay may reach the webhooks that subscriptions are for.
+fn check_webhooks(
+    path: &Path,
+    subscriptions: &Subscriptions,
+    manifest: &Manifest,
+    variables: &Variables,
+) -> Result<(), Error> {
+    let Some(relay) = manifest.components.get(bell::RELAY) else {
+        return Ok(());
+    };
+    let allowed = AllowedHosts::resolve(manifest, relay, variables)?;
+    match subscriptions
+        .webhooks()
+        .find(|(url, _)| !allowed.allows_url(url, "https"))
+    {
+        None => Ok(()),
+        Some((url, line)) => Err(Error::Subscriptions {
+            path: path.to_owned(),
+            message: format!(
+                "subscriptions.toml, line {line}: the relay may not reach {url}; add its scheme and host to the \
+                 allowed_outbound_hosts of [component.{}] in {}",
+                bell::RELAY,
+                manifest.file.display()
+            ),
+        }),
     }
 }
 

@@ -61,5 +61,5 @@ pub use event::{Event, SPEC_VERSION};
 pub use extension::ExtensionValue;
 pub use id::{derived_id, is_uuid, new_id};
 pub use json::BatchWriter;
-pub use name::{EventName, TypePattern};
+pub use name::{EventName, TypePattern, schema_uri};
 pub use timestamp::Timestamp;

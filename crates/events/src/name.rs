@@ -187,6 +187,17 @@ fn check_segment(segment: &str) -> Result<(), &'static str> {
     }
 }
 
+/// The `dataschema` of an application's events of a type: an absolute URI, as CloudEvents wants it, whose path is where
+/// the application serves the schema, whatever its host is called.
+///
+/// ```
+/// let uri = selvedge_events::schema_uri("todos.task.created");
+/// assert_eq!(uri, "selvedge:/schemas/todos.task.created.json");
+/// ```
+pub fn schema_uri(event_type: &str) -> String {
+    format!("selvedge:/schemas/{event_type}.json")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::http::Problem;
 use crate::idempotency::{self, Key};
 use crate::journal::{self, Record};
+use crate::snapshot::{self, Loaded, Snapshots};
 use crate::{Error, Host, bell, limits, mutant, trace};
 
 /// A kind of thing whose history is a stream of events.
@@ -19,6 +20,8 @@ pub trait Entity: Default {
     const KIND: &'static str;
     /// The source of its events, a URI-reference: `/todos`.
     const SOURCE: &'static str;
+    /// How snapshots of its state are kept; `None` when none are, and every read replays the whole stream.
+    const SNAPSHOTS: Option<Snapshots<Self>> = None;
     /// What can be asked of it.
     type Command;
     /// Why a command is refused.
@@ -192,11 +195,11 @@ pub fn change<E: Entity>(
     context: Context<'_>,
 ) -> Result<Versioned<E>, Rejection<E::Refusal>> {
     for tries_left in (0..limits::DECIDE_ATTEMPTS_MAX).rev() {
-        let records = journal::read_stream(host, &E::stream(id))?;
-        if let Some(first) = first_answer(&records, &E::stream(id), context)? {
+        let loaded = snapshot::load::<E>(host, id)?;
+        if let Some(first) = earlier_answer(host, &loaded, &E::stream(id), context)? {
             return Ok(first);
         }
-        let current = replay::<E>(&records)?;
+        let current = loaded.entity;
         if let Some(expected) = context.expected_version
             && expected != current.version
             && current.version > 0
@@ -218,12 +221,8 @@ pub fn change<E: Entity>(
 /// # Errors
 /// What reading fails with.
 pub fn load<E: Entity>(host: &Host, id: &str) -> Result<Option<Versioned<E>>, Error> {
-    let records = journal::read_stream(host, &E::stream(id))?;
-    if records.is_empty() {
-        Ok(None)
-    } else {
-        replay(&records).map(Some)
-    }
+    let entity = snapshot::load::<E>(host, id)?.entity;
+    Ok(Some(entity).filter(|entity| entity.version > 0))
 }
 
 /// An entity as it is after these events, which are its first.
@@ -271,6 +270,7 @@ fn attempt<E: Entity>(
             .with_extension(trace::HEADER, &*trace)
             .with_extension(CORRELATION_ID, correlation)
             .with_data("application/json", new.data);
+        event.dataschema = Some(selvedge_events::schema_uri(new.event_type));
         if let Some(cause) = context.cause {
             event = event.with_extension(CAUSATION_ID, &*cause.id);
         }
@@ -292,7 +292,26 @@ fn attempt<E: Entity>(
     Ok(Versioned { version, ..current })
 }
 
-/// The entity as the same command left it, when it was there before.
+/// The entity as the same command left it, when it was there before. The events that a snapshot stands for aren't read
+/// unless one of them is the command's.
+fn earlier_answer<E: Entity>(
+    host: &Host,
+    loaded: &Loaded<E>,
+    stream: &str,
+    context: Context<'_>,
+) -> Result<Option<Versioned<E>>, Rejection<E::Refusal>> {
+    let id = match context.event_id(stream, 0) {
+        Some(id) if loaded.base_version > 0 => id,
+        _ => return first_answer(&loaded.records, stream, context),
+    };
+    if journal::contains(host, stream, E::SOURCE, &id)? {
+        first_answer(&journal::read_stream(host, stream)?, stream, context)
+    } else {
+        Ok(None)
+    }
+}
+
+/// The entity as the same command left it, when its events are among these, which are the stream's first.
 fn first_answer<E: Entity>(
     records: &[Record],
     stream: &str,

@@ -45,6 +45,15 @@ pub enum Error {
         limit: usize,
     },
 
+    /// A function appends a type of event that isn't its own to publish.
+    #[error(
+        "{event_type} is outside of what this function publishes: add it to its `publishes`, or leave it to its owner"
+    )]
+    OutOfScope {
+        /// The event's type.
+        event_type: String,
+    },
+
     /// An event isn't a valid CloudEvent, or its data isn't what its type promises.
     #[error("an event isn't as it should be: {0}")]
     Event(#[from] selvedge_events::Error),
@@ -183,6 +192,7 @@ impl Error {
             Self::DuplicateEvent { .. }
             | Self::EventTooLarge { .. }
             | Self::TooManyEvents { .. }
+            | Self::OutOfScope { .. }
             | Self::Event(_)
             | Self::Constraint { .. }
             | Self::Database { .. }

@@ -1,18 +1,20 @@
 //! A function: its routes, its effect and its tables, and how a request finds its way through them.
 
 use std::future::Future;
+use std::rc::Rc;
 
 use http::{HeaderName, Method, StatusCode};
-use selvedge_events::{Event, http_binding};
+use selvedge_events::{Event, TypePattern, http_binding};
 
 use crate::delivery::{self, Outcome};
 use crate::host::LocalFuture;
-use crate::http::{Matched, Pattern, Problem, Request, Response, Upstream};
+use crate::http::{Matched, Pattern, Problem, Reply, Request, Response, Streaming, Upstream};
+use crate::inbox::Delivered;
 use crate::schema::Tables;
-use crate::{Error, Host, bearer, health, inbox, limits};
+use crate::{Error, Host, bearer, health, inbox, limits, order};
 
 /// What answers a route.
-type Handler = Box<dyn Fn(Host, Request) -> LocalFuture<Result<Response, Problem>>>;
+type Handler = Box<dyn Fn(Host, Request) -> LocalFuture<Result<Reply, Problem>>>;
 
 /// What an event of a subscription does: it takes the events that weren't done yet and says what became of each.
 pub type Effect = Box<dyn Fn(Host, Vec<Event>) -> LocalFuture<Result<Vec<Outcome>, Error>>>;
@@ -42,6 +44,9 @@ pub struct Function {
     breakers: Vec<String>,
     routes: Vec<Route>,
     effect: Option<Effect>,
+    publishes: Option<Rc<[TypePattern]>>,
+    subscribes: Option<Rc<[TypePattern]>>,
+    large_bodies: Vec<(&'static str, usize)>,
     /// The variable whose token guards its routes.
     token_variable: Option<&'static str>,
 }
@@ -61,8 +66,31 @@ impl Function {
             breakers: Vec::new(),
             routes: Vec::new(),
             effect: None,
+            publishes: None,
+            subscribes: None,
+            large_bodies: Vec::new(),
             token_variable: None,
         }
+    }
+
+    /// Its publish scope: the types of event that it may append, such as `todos.task.*`. The kernel refuses others. A
+    /// function that doesn't say may append all.
+    ///
+    /// # Panics
+    /// When a text is no type pattern.
+    pub fn publishes(mut self, types: &[&str]) -> Self {
+        self.publishes = Some(patterns(types));
+        self
+    }
+
+    /// Its subscribe scope: the types of event that may be brought to it. An event of another type, which a subscription
+    /// brings all the same, has no effect and becomes a dead letter that says so. A function that doesn't say takes all.
+    ///
+    /// # Panics
+    /// When a text is no type pattern.
+    pub fn subscribes(mut self, types: &[&str]) -> Self {
+        self.subscribes = Some(patterns(types));
+        self
     }
 
     /// Declares tables of its own. They are there before any handler uses the database.
@@ -113,6 +141,30 @@ impl Function {
         self.route(Method::DELETE, path, handler)
     }
 
+    /// Answers GET on a path with a body that is made while it is sent.
+    pub fn stream<H, F>(mut self, path: &'static str, handler: H) -> Self
+    where
+        H: Fn(Host, Request) -> F + 'static,
+        F: Future<Output = Result<Streaming, Problem>> + 'static,
+    {
+        let handler: Handler = Box::new(move |host, request| {
+            let answer = handler(host, request);
+            Box::pin(async { answer.await.map(Reply::Streaming) })
+        });
+        self.routes.push(Route {
+            method: Method::GET,
+            pattern: Pattern::new(path),
+            handler,
+        });
+        self
+    }
+
+    /// Takes bodies of up to this many bytes on a path, instead of [`limits::REQUEST_BODY_BYTES_MAX`].
+    pub fn body_bytes_max_on(mut self, path: &'static str, limit_bytes: usize) -> Self {
+        self.large_bodies.push((path, limit_bytes));
+        self
+    }
+
     /// Says what the events do that subscriptions bring here. The effect gets events that it isn't done with, and gives
     /// one outcome for each, in their order. An `Err` stands for all of them: they come again, one by one.
     pub fn effect<H, F>(mut self, effect: H) -> Self
@@ -136,7 +188,10 @@ impl Function {
         H: Fn(Host, Request) -> F + 'static,
         F: Future<Output = Result<Response, Problem>> + 'static,
     {
-        let handler: Handler = Box::new(move |host, request| Box::pin(handler(host, request)));
+        let handler: Handler = Box::new(move |host, request| {
+            let answer = handler(host, request);
+            Box::pin(async { answer.await.map(Reply::Whole) })
+        });
         self.routes.push(Route {
             method,
             pattern: Pattern::new(path),
@@ -153,20 +208,38 @@ impl Function {
     /// How large the body of a request to this path may be, in bytes.
     pub fn body_bytes_max(&self, path: &str) -> usize {
         if self.delivered_to(path).is_some() {
-            limits::DELIVERY_BODY_BYTES_MAX
-        } else {
-            limits::REQUEST_BODY_BYTES_MAX
+            return limits::DELIVERY_BODY_BYTES_MAX;
+        }
+        let mut large = self.large_bodies.iter();
+        let large = large.find(|(pattern, _)| Pattern::new(pattern).matches(path).is_some());
+        large.map_or(limits::REQUEST_BODY_BYTES_MAX, |(_, limit_bytes)| *limit_bytes)
+    }
+
+    /// Answers a request with a whole response: one that is made while it is sent is waited for.
+    pub async fn answer(&self, host: &Host, request: Request) -> Response {
+        match self.reply(host, request).await {
+            Reply::Whole(response) => response,
+            Reply::Streaming(streaming) => streaming.collect().await,
         }
     }
 
     /// Answers a request. What goes wrong becomes a problem; nothing is left to the caller.
-    pub async fn answer(&self, host: &Host, request: Request) -> Response {
+    pub async fn reply(&self, host: &Host, request: Request) -> Reply {
+        if request.headers.len() > limits::HEADERS_MAX {
+            let detail = format!("The request has more than {} headers. Send fewer.", limits::HEADERS_MAX);
+            return Response::from(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail)).into();
+        }
+        let scoped = self.publishes.as_ref().map(|types| host.publishing(types.clone()));
+        let host = scoped.as_ref().unwrap_or(host);
         let answered = match (&self.effect, self.delivered_to(&request.path)) {
-            (Some(effect), Some(subscription)) => deliver(host, effect, &subscription, request).await,
-            _ if request.path == health::PATH => Ok(Response::ok(&health::Up::new(self.name, &self.breakers))),
+            (Some(effect), Some(subscription)) => {
+                let delivered = self.deliver(host, effect, &subscription, request).await;
+                delivered.map(Reply::Whole)
+            }
+            _ if request.path == health::PATH => Ok(Response::ok(&health::Up::new(self.name, &self.breakers)).into()),
             _ => self.dispatch(host, request).await,
         };
-        answered.unwrap_or_else(Response::from)
+        answered.unwrap_or_else(|problem| Response::from(problem).into())
     }
 
     /// The subscription when a path is the one where its events are heard, and the function hears any.
@@ -176,7 +249,38 @@ impl Function {
         Some(subscription)
     }
 
-    async fn dispatch(&self, host: &Host, mut request: Request) -> Result<Response, Problem> {
+    async fn deliver(
+        &self,
+        host: &Host,
+        effect: &Effect,
+        subscription: &str,
+        request: Request,
+    ) -> Result<Response, Problem> {
+        if request.method != Method::POST {
+            let detail = "Deliveries are POSTed.";
+            return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).header(http::header::ALLOW, "POST"));
+        }
+        let events = http_binding::decode(&request.headers, &request.body)
+            .map_err(|error| Problem::bad_request(format!("This is no batch of CloudEvents: {error}.")))?;
+        let ids: Vec<_> = events.iter().map(|event| event.id.clone()).collect();
+        let streams = streams_of(&request, events.len())?;
+        let delivered = Delivered {
+            subscription,
+            events,
+            streams,
+            scope: self.subscribes.as_deref(),
+        };
+        let outcomes = inbox::receive(host, delivered, effect).await?;
+        let body = delivery::encode_answer(ids.iter().map(String::as_str).zip(&outcomes));
+        let content_type: (HeaderName, String) = (http::header::CONTENT_TYPE, "application/json".to_owned());
+        Ok(Response {
+            status: StatusCode::OK,
+            headers: vec![content_type],
+            body,
+        })
+    }
+
+    async fn dispatch(&self, host: &Host, mut request: Request) -> Result<Reply, Problem> {
         if let Some(variable) = self.token_variable {
             bearer::check(host, &request, variable).await?;
         }
@@ -212,20 +316,21 @@ pub fn body_too_large(limit_bytes: usize) -> Response {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into()
 }
 
-async fn deliver(host: &Host, effect: &Effect, subscription: &str, request: Request) -> Result<Response, Problem> {
-    if request.method != Method::POST {
-        let detail = "Deliveries are POSTed.";
-        return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).header(http::header::ALLOW, "POST"));
-    }
-    let events = http_binding::decode(&request.headers, &request.body)
-        .map_err(|error| Problem::bad_request(format!("This is no batch of CloudEvents: {error}.")))?;
-    let ids: Vec<_> = events.iter().map(|event| event.id.clone()).collect();
-    let outcomes = inbox::receive(host, subscription, events, effect).await?;
-    let body = delivery::encode_answer(ids.iter().map(String::as_str).zip(&outcomes));
-    let content_type: (HeaderName, String) = (http::header::CONTENT_TYPE, "application/json".to_owned());
-    Ok(Response {
-        status: StatusCode::OK,
-        headers: vec![content_type],
-        body,
-    })
+/// The number of each event's stream, when the subscription is ordered.
+fn streams_of(request: &Request, count: usize) -> Result<Option<Vec<usize>>, Problem> {
+    let Some(value) = request.headers.get(order::STREAMS) else {
+        return Ok(None);
+    };
+    let streams = value
+        .to_str()
+        .ok()
+        .and_then(order::decode)
+        .filter(|streams| streams.len() == count);
+    let detail = "`selvedge-streams` doesn't have a number for each event.";
+    streams.map(Some).ok_or_else(|| Problem::bad_request(detail))
+}
+
+fn patterns(types: &[&str]) -> Rc<[TypePattern]> {
+    let pattern = |text: &&str| TypePattern::parse(text).expect("a scope is written as type patterns");
+    types.iter().map(pattern).collect()
 }

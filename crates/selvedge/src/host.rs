@@ -7,6 +7,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use selvedge_events::TypePattern;
+
 use crate::Error;
 use crate::http::{Answer, Call};
 
@@ -70,12 +72,33 @@ pub trait Platform {
 
 /// A cheap handle to the [`Platform`]; every handler gets one.
 #[derive(Clone)]
-pub struct Host(Rc<dyn Platform>);
+pub struct Host {
+    platform: Rc<dyn Platform>,
+    /// The types of event that may be appended through it; `None` for all.
+    publishes: Option<Rc<[TypePattern]>>,
+}
 
 impl Host {
     /// A handle to this platform.
     pub fn new(platform: impl Platform + 'static) -> Self {
-        Self(Rc::new(platform))
+        Self {
+            platform: Rc::new(platform),
+            publishes: None,
+        }
+    }
+
+    /// The same platform for a function that may append these types of event and no others.
+    pub fn publishing(&self, types: Rc<[TypePattern]>) -> Self {
+        Self {
+            platform: self.platform.clone(),
+            publishes: Some(types),
+        }
+    }
+
+    /// Whether events of this type may be appended.
+    pub fn may_publish(&self, event_type: &str) -> bool {
+        let publishes = self.publishes.as_deref();
+        publishes.is_none_or(|types| types.iter().any(|pattern| pattern.matches(event_type)))
     }
 
     /// Sends a request and gives up on it after a time, dropping it.
@@ -118,7 +141,7 @@ impl std::ops::Deref for Host {
     type Target = dyn Platform;
 
     fn deref(&self) -> &Self::Target {
-        &*self.0
+        &*self.platform
     }
 }
 

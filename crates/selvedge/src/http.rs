@@ -5,6 +5,7 @@ mod problem;
 mod request;
 mod response;
 mod route;
+mod streaming;
 mod upstream;
 
 pub use client::{Answer, Call};
@@ -13,4 +14,5 @@ pub use problem::{FieldProblem, Problem};
 pub use request::Request;
 pub use response::Response;
 pub(crate) use route::{Matched, Pattern};
+pub use streaming::{Chunks, Reply, Streaming};
 pub use upstream::Upstream;

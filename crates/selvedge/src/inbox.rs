@@ -7,56 +7,96 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
-use selvedge_events::Event;
+use selvedge_events::{Event, TypePattern};
 use sha2::{Digest, Sha256};
 
 use crate::delivery::Outcome;
 use crate::function::Effect;
-use crate::{Error, Host, limits, mutant};
+use crate::{Error, Host, limits, mutant, order};
 
-/// Has every event of the batch take effect that hasn't yet, and says what became of each, in the batch's order.
+/// What came with one delivery.
+#[derive(Debug)]
+pub struct Delivered<'d> {
+    /// The subscription that brings it.
+    pub subscription: &'d str,
+    /// The events.
+    pub events: Vec<Event>,
+    /// The number of each event's stream where a stream's events are to take effect one after the other. Then what stands
+    /// behind an event that didn't succeed isn't tried.
+    pub streams: Option<Vec<usize>>,
+    /// The types that the function takes; `None` for all.
+    pub scope: Option<&'d [TypePattern]>,
+}
+
+/// Has every event of a delivery take effect that hasn't yet, and says what became of each, in the delivery's order.
 ///
 /// # Errors
 /// What the effect or the store fails with: then nothing is known of any event, and all of them come again.
-pub async fn receive(
-    host: &Host,
-    subscription: &str,
-    events: Vec<Event>,
-    effect: &Effect,
-) -> Result<Vec<Outcome>, Error> {
+pub async fn receive(host: &Host, delivered: Delivered<'_>, effect: &Effect) -> Result<Vec<Outcome>, Error> {
+    let Delivered {
+        subscription,
+        events,
+        streams,
+        scope,
+    } = delivered;
+    let streams = streams.as_deref();
     let keys: Vec<_> = events
         .iter()
         .map(|event| marker(subscription, &event.source, &event.id))
         .collect();
     let done: HashSet<String> = host.get_many(keys.clone())?.into_iter().map(|(key, _)| key).collect();
-
     let mut outcomes = vec![Outcome::Success; events.len()];
-    let (places, pending): (Vec<_>, Vec<_>) = events
-        .into_iter()
-        .enumerate()
-        .filter(|(place, _)| !done.contains(&keys[*place]))
-        .unzip();
-    if pending.is_empty() {
-        return Ok(outcomes);
-    }
-    let count = pending.len();
-    if mutant::is("marker_before_effect") {
-        host.set_many(places.iter().map(|place| (keys[*place].clone(), Vec::new())).collect())?;
-    }
-    let results = effect(host.clone(), pending).await?;
-    assert_eq!(results.len(), count, "an effect says of every event what became of it");
+    let mut pending: Vec<_> = events.into_iter().map(Some).collect();
+    let rounds = streams.map_or_else(|| vec![(0..pending.len()).collect()], order::rounds);
 
-    let mut markers = Vec::with_capacity(count);
-    for (place, outcome) in places.into_iter().zip(results) {
-        if outcome == Outcome::Success || mutant::is("marker_for_what_failed") {
-            markers.push((keys[place].clone(), Vec::new()));
+    let (mut markers, mut stopped, mut failed) = (Vec::new(), HashSet::new(), Ok(()));
+    for round in rounds {
+        let (mut places, mut batch) = (Vec::new(), Vec::new());
+        for place in round.into_iter().filter(|place| !done.contains(&keys[*place])) {
+            if streams.is_some_and(|streams| stopped.contains(&streams[place])) {
+                outcomes[place] = Outcome::retry("it waits behind an event of its stream");
+            } else if let Some(event) = pending[place].take() {
+                if scope.is_some_and(|scope| !scope.iter().any(|pattern| pattern.matches(&event.event_type))) {
+                    let reason = format!("{} is outside of what the function subscribes to", event.event_type);
+                    outcomes[place] = Outcome::drop(reason);
+                    streams.map(|streams| stopped.insert(streams[place]));
+                    continue;
+                }
+                places.push(place);
+                batch.push(event);
+            }
         }
-        outcomes[place] = outcome;
+        if batch.is_empty() {
+            continue;
+        }
+        if mutant::is("marker_before_effect") {
+            host.set_many(places.iter().map(|place| (keys[*place].clone(), Vec::new())).collect())?;
+        }
+        let results = match effect(host.clone(), batch).await {
+            Ok(results) => results,
+            Err(error) => {
+                failed = Err(error);
+                break;
+            }
+        };
+        assert_eq!(
+            results.len(),
+            places.len(),
+            "an effect says of every event what became of it"
+        );
+        for (place, outcome) in places.into_iter().zip(results) {
+            if outcome == Outcome::Success || mutant::is("marker_for_what_failed") {
+                markers.push((keys[place].clone(), Vec::new()));
+            } else if let Some(streams) = streams {
+                stopped.insert(streams[place]);
+            }
+            outcomes[place] = outcome;
+        }
     }
     if !markers.is_empty() {
         host.set_many(markers)?;
     }
-    Ok(outcomes)
+    failed.map(|()| outcomes)
 }
 
 /// The key under which it is marked that a subscription is done with an event.

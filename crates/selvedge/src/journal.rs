@@ -12,6 +12,9 @@ use crate::{Error, limits, mutant};
 pub const COLUMNS: &str = "journal.position, journal.stream, journal.version, journal.id, journal.source, journal.type, \
     journal.subject, journal.time_ms, journal.datacontenttype, journal.dataschema, journal.extensions, journal.data";
 
+/// How many columns [`push_row`] writes.
+pub(crate) const COLUMN_COUNT: usize = 11;
+
 /// An event with its place in the journal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
@@ -38,15 +41,15 @@ pub struct Appended {
 /// # Errors
 /// [`Error::VersionConflict`] when the stream is at another version, [`Error::DuplicateEvent`] when the journal has an
 /// event of the same source and id; either may be reported where both hold. [`Error::EventTooLarge`],
-/// [`Error::TooManyEvents`] and [`Error::Event`] before anything is written.
+/// [`Error::TooManyEvents`], [`Error::OutOfScope`] and [`Error::Event`] before anything is written.
 pub fn append(host: &Host, stream: &str, expected_version: i64, events: Vec<Event>) -> Result<Appended, Error> {
-    const COLUMN_COUNT: usize = 11;
     if events.is_empty() || events.len() > limits::APPEND_EVENTS_MAX {
         return Err(Error::TooManyEvents {
             count: events.len(),
             limit: limits::APPEND_EVENTS_MAX,
         });
     }
+    check_scope(host, &events)?;
     let expected_version = match mutant::is("append_at_any_version") {
         true => read_stream(host, stream)?.len() as i64,
         false => expected_version,
@@ -63,12 +66,29 @@ pub fn append(host: &Host, stream: &str, expected_version: i64, events: Vec<Even
          VALUES {} RETURNING (SELECT awake_until_ms FROM relay WHERE id = 1)",
         placeholders(count, COLUMN_COUNT)
     );
-    let rows = host.execute(&statement, parameters).map_err(|error| match error {
+    appended(
+        host.execute(&statement, parameters),
+        stream,
+        expected_version,
+        &source_uri,
+    )
+}
+
+/// What an INSERT into the journal did, which returns until when a relay is awake.
+pub(crate) fn appended(
+    inserted: Result<Vec<Row>, Error>,
+    stream: &str,
+    expected_version: i64,
+    source_uri: &str,
+) -> Result<Appended, Error> {
+    let rows = inserted.map_err(|error| match error {
         Error::Constraint { columns } if columns.contains("version") => Error::VersionConflict {
             stream: stream.to_owned(),
             expected_version,
         },
-        Error::Constraint { columns } if columns.contains("source") => Error::DuplicateEvent { source_uri },
+        Error::Constraint { columns } if columns.contains("source") => Error::DuplicateEvent {
+            source_uri: source_uri.to_owned(),
+        },
         other => other,
     })?;
     let awake = rows
@@ -82,6 +102,16 @@ pub fn append(host: &Host, stream: &str, expected_version: i64, events: Vec<Even
     })
 }
 
+/// Refuses events that whoever has this host may not publish.
+pub(crate) fn check_scope(host: &Host, events: &[Event]) -> Result<(), Error> {
+    match events.iter().find(|event| !host.may_publish(&event.event_type)) {
+        None => Ok(()),
+        Some(event) => Err(Error::OutOfScope {
+            event_type: event.event_type.clone(),
+        }),
+    }
+}
+
 /// All events of a stream, oldest first; none when there is no such stream.
 ///
 /// # Errors
@@ -89,6 +119,16 @@ pub fn append(host: &Host, stream: &str, expected_version: i64, events: Vec<Even
 pub fn read_stream(host: &Host, stream: &str) -> Result<Vec<Record>, Error> {
     let statement = format!("SELECT {COLUMNS} FROM journal WHERE stream = ? ORDER BY version");
     records(host.execute(&statement, vec![stream.into()])?)
+}
+
+/// Whether a stream has the event of this source and id.
+///
+/// # Errors
+/// What the database fails with.
+pub fn contains(host: &Host, stream: &str, source: &str, id: &str) -> Result<bool, Error> {
+    let statement = "SELECT 1 FROM journal WHERE source = ? AND id = ? AND stream = ?";
+    let rows = host.execute(statement, vec![source.into(), id.into(), stream.into()])?;
+    Ok(!rows.is_empty())
 }
 
 /// The rows of a statement that selects [`COLUMNS`].
@@ -149,7 +189,14 @@ fn json_or_text(text: String) -> Data {
     Data::from_json_text(text.clone()).unwrap_or(Data::Text(text))
 }
 
-fn push_row(row: &mut Vec<Value>, stream: &str, version: i64, time_ms: i64, event: Event) -> Result<(), Error> {
+/// Adds the columns of one row, in the order of the INSERT.
+pub(crate) fn push_row(
+    row: &mut Vec<Value>,
+    stream: &str,
+    version: i64,
+    time_ms: i64,
+    event: Event,
+) -> Result<(), Error> {
     event.validate()?;
     let length_bytes = event.size_bytes();
     if length_bytes > limits::EVENT_BYTES_MAX {

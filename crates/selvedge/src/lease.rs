@@ -6,12 +6,19 @@
 
 use std::rc::Rc;
 
-use crate::host::{Host, Value, placeholders};
+use crate::host::{Host, Row, Value, placeholders};
+use crate::subscription::Subscription;
 use crate::{Error, limits, mutant};
 
 /// The SQL condition that a lease is free at the time of its two parameters, [`free_parameters`]. A lease that ends
 /// later than any holder would say was taken before the clock was set back, and is free too.
 pub const FREE: &str = "(leased_until_ms <= ? OR leased_until_ms > ?)";
+
+/// How many exceptions of a row of `subscriptions` are under way, as SQL, at the time of one parameter. The COALESCE keeps
+/// the database from looking through all of the subscription's exceptions: few have a lease.
+pub const BUSY: &str = "(SELECT COUNT(*) FROM exceptions AS busy
+    WHERE busy.lease_token > '' AND busy.leased_until_ms > ?
+        AND COALESCE(busy.subscription, '') = subscriptions.name)";
 
 /// The parameters of [`FREE`].
 pub fn free_parameters(now_ms: i64) -> [Value; 2] {
@@ -38,29 +45,51 @@ pub struct Leased {
     pub name: String,
     /// The position up to which it is settled.
     pub cursor: i64,
+    /// How many of its retries are under way; counted where the subscription says `max_in_flight`.
+    pub busy: u32,
 }
 
-/// Takes the leases on these subscriptions that are free, in one statement.
+/// Takes the leases on these subscriptions that are free, not paused, and have room, in one statement.
 ///
 /// # Errors
 /// What the database fails with; then none was taken.
-pub fn take(host: &Host, names: &[&str], token: &str, now_ms: i64) -> Result<Vec<Leased>, Error> {
-    let statement = format!(
-        "UPDATE subscriptions SET lease_token = ?, leased_until_ms = ? WHERE name IN {} AND {FREE} RETURNING name, cursor",
-        placeholders(1, names.len())
-    );
+pub fn take(host: &Host, wanted: &[&Subscription], token: &str, now_ms: i64) -> Result<Vec<Leased>, Error> {
+    let limited: Vec<_> = wanted
+        .iter()
+        .filter_map(|wanted| Some((&wanted.name, wanted.max_in_flight?)))
+        .collect();
     let mut parameters = vec![token.into(), until_ms(now_ms).into()];
-    parameters.extend(names.iter().map(|name| Value::from(*name)));
+    parameters.extend(wanted.iter().map(|wanted| Value::from(&*wanted.name)));
     parameters.extend(free_parameters(now_ms));
-    let rows = host.execute(&statement, parameters)?;
-    rows.into_iter()
-        .map(|mut row| {
-            Ok(Leased {
-                name: row.text()?,
-                cursor: row.integer()?,
-            })
+    let (mut room, mut busy) = (String::new(), "0");
+    if !limited.is_empty() {
+        room = format!(
+            " AND {BUSY} < CASE name{} ELSE {} END",
+            " WHEN ? THEN ?".repeat(limited.len()),
+            i32::MAX
+        );
+        busy = BUSY;
+        parameters.push(now_ms.into());
+        parameters.extend(
+            limited
+                .iter()
+                .flat_map(|(name, max)| [Value::from(&***name), (*max).into()]),
+        );
+        parameters.push(now_ms.into());
+    }
+    let statement = format!(
+        "UPDATE subscriptions SET lease_token = ?, leased_until_ms = ? WHERE name IN {} AND {FREE} AND paused = 0{room}
+         RETURNING name, cursor, {busy}",
+        placeholders(1, wanted.len())
+    );
+    let leased = |mut row: Row| {
+        Ok(Leased {
+            name: row.text()?,
+            cursor: row.integer()?,
+            busy: u32::try_from(row.integer()?).unwrap_or(u32::MAX),
         })
-        .collect()
+    };
+    host.execute(&statement, parameters)?.into_iter().map(leased).collect()
 }
 
 /// Renews the leases with these tokens, on subscriptions and on retries. One that another relay has taken meanwhile has

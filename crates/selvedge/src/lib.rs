@@ -1,13 +1,15 @@
 //! The Selvedge kernel: what turns a Spin component into a function of an event-driven application.
 //!
 //! The modules stand in the order an event meets them. A [`function`] takes a request ([`http`]), has its entity
-//! [`decide`] on the command, and appends what was decided to the [`journal`]; the [`bell`] wakes the relay. The
+//! [`decide`] on the command, on a state that a [`snapshot`] makes quick to load, and appends what was decided to the
+//! [`journal`], as [`ingest`] does with events from outside; the [`bell`] wakes the relay, and [`feed`] lets others read. The
 //! [`relay`] finds who hears the event ([`subscription`]), takes a [`lease`] on what it is about to do, and sends a
-//! [`delivery`] to each function, whose [`inbox`] lets every event take effect once. What failed is tried again
-//! ([`retry`]) or becomes a [`dead_letter`]. Calls that functions make to each other and to the outside go through an
-//! [`http::Upstream`] and its circuit [`breaker`]. What several functions do together is led by a [`saga`], and what only
-//! somebody outside can do is asked of a [`provider`]. An operator sees how far everybody is ([`progress`]) and brings
-//! what is missing by a [`replay`], behind a [`bearer`] token.
+//! [`delivery`] to each function, whose [`inbox`] lets every event take effect once, and in [`order`] where that is asked
+//! for; what goes to someone outside is a [`webhook`]. What failed is tried again ([`retry`]) or becomes a
+//! [`dead_letter`]. Calls that functions make to each other and to the outside go through an [`http::Upstream`] and its
+//! circuit [`breaker`]. What several functions do together is led by a [`saga`], and what only somebody outside can do is
+//! asked of a [`provider`]. An operator sees how far everybody is ([`progress`]) and brings what is missing by a
+//! [`replay`], behind a [`bearer`] token.
 //!
 //! The rules are free of clocks, randomness and I/O: those come through the port in [`host`], whose only adapter is
 //! `spin`.
@@ -20,9 +22,15 @@ pub mod http;
 
 pub mod decide;
 
+pub mod snapshot;
+
 pub mod idempotency;
 
+pub mod ingest;
+
 pub mod journal;
+
+pub mod feed;
 
 pub mod bell;
 
@@ -34,7 +42,11 @@ pub mod lease;
 
 pub mod delivery;
 
+pub mod webhook;
+
 pub mod inbox;
+
+pub mod order;
 
 pub mod retry;
 

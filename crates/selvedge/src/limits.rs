@@ -6,10 +6,19 @@ pub const REQUEST_BODY_BYTES_MAX: usize = 64 * 1024;
 pub const DELIVERY_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The body of an answer that the kernel reads, in bytes.
 pub const ANSWER_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Headers of a request.
+pub const HEADERS_MAX: usize = 100;
+/// The body of a request that brings events from outside, in bytes.
+pub const INGEST_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// An event in the journal, in bytes: what CloudEvents wants every intermediary to pass on.
 pub const EVENT_BYTES_MAX: usize = 64 * 1024;
 /// Events that one command appends.
 pub const APPEND_EVENTS_MAX: usize = 100;
+/// How many events a command must have had to apply before a snapshot of what it made of them is kept, unless the entity
+/// says otherwise.
+pub const SNAPSHOT_EVERY_EVENTS: i64 = 100;
+/// A snapshot's state, in bytes; larger ones aren't kept.
+pub const SNAPSHOT_BYTES_MAX: usize = 1024 * 1024;
 /// How often a command is decided anew when another one was faster.
 pub const DECIDE_ATTEMPTS_MAX: u32 = 5;
 /// An `Idempotency-Key`, in bytes.
@@ -19,6 +28,22 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 pub const BATCH_EVENTS_MAX: u32 = 500;
 /// Encoded events in one delivery, in bytes.
 pub const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// The most that a subscription may say with `max_in_flight`.
+pub const IN_FLIGHT_MAX: u32 = 10_000;
+/// Events that follow a retry of an ordered subscription in one delivery, from each stream.
+pub const FOLLOWERS_MAX: u32 = 64;
+/// Events that are sent to a webhook at once, unless a subscription says less; also the most it may say.
+pub const WEBHOOK_BATCH_EVENTS_MAX: u32 = 32;
+/// Secrets of a webhook that are valid at once.
+pub const WEBHOOK_SECRETS_MAX: usize = 2;
+/// A webhook's secret, in bytes: what Standard Webhooks allows.
+pub const WEBHOOK_SECRET_BYTES_MIN: usize = 24;
+/// A webhook's secret, in bytes.
+pub const WEBHOOK_SECRET_BYTES_MAX: usize = 64;
+/// A `match` expression, in bytes.
+pub const MATCH_BYTES_MAX: usize = 1_000;
+/// Brackets within each other in a `match` expression.
+pub const MATCH_NESTING_MAX: usize = 24;
 /// Subscriptions in subscriptions.toml.
 pub const SUBSCRIPTIONS_MAX: usize = 200;
 /// A subscription's name, in bytes.
@@ -71,6 +96,9 @@ pub const PROVIDER_TIMEOUT_MS: u64 = 5_000;
 /// Calls to a provider that one delivery has under way at the same time.
 pub const PROVIDER_CALLS_MAX: usize = 16;
 
+/// How long the report of everybody's health may take, in milliseconds: that of one function and some more.
+pub const HEALTH_REPORT_TIMEOUT_MS: u64 = 4_000;
+
 /// How often old done markers are looked for, in milliseconds.
 pub const COLLECT_EVERY_MS: i64 = 60_000;
 /// How old an event must be before its done marker may go, in milliseconds: a week.
@@ -92,6 +120,17 @@ pub const RETRY_INTERVAL_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 pub const PAGE_ITEMS_MAX: u32 = 100;
 /// Items on one page of a list when the caller doesn't say.
 pub const PAGE_ITEMS: u32 = 20;
+/// Events that one page of the feed looks at for those that pass its filter.
+pub const FEED_SCAN_EVENTS_MAX: i64 = 10_000;
+/// Patterns of types in one filter.
+pub const FEED_PATTERNS_MAX: usize = 20;
+/// How often a stream of events looks for new ones, in milliseconds.
+pub const STREAM_POLL_MS: u64 = 200;
+/// How long a stream of events may be silent before it says that it is there, in milliseconds.
+pub const STREAM_HEARTBEAT_MS: i64 = 5_000;
+/// How long a stream of events lasts before its client has to come back, in milliseconds: some hosts end requests after
+/// 30 s, and the embedded engine after 60 s.
+pub const STREAM_MS_MAX: i64 = 25_000;
 
 /// Dead letters that one redrive or discard takes up; the answer says how to go on.
 pub const REDRIVE_LETTERS_MAX: u32 = 10_000;

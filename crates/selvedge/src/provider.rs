@@ -50,6 +50,11 @@ impl Provider {
         )
     }
 
+    /// Its upstream, for the function to declare.
+    pub fn upstream(&self) -> &Upstream {
+        &self.0
+    }
+
     /// POSTs `body` to a path of the provider at `url`, on behalf of `event`. A quick failure is repeated at once.
     ///
     /// # Errors

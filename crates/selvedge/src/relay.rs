@@ -6,11 +6,16 @@
 //! relays may run at once.
 
 pub mod batch;
+mod claim;
 mod collect;
 mod deliver;
 mod drain;
+mod due;
 mod outbox;
+mod pack;
+pub mod parcel;
 pub mod plan;
+mod record;
 mod replay;
 pub mod settlement;
 

@@ -107,7 +107,17 @@ pub const KERNEL: Tables = Tables {
         )",
             "CREATE INDEX IF NOT EXISTS exceptions_due ON exceptions (state, due_at_ms)",
             "CREATE INDEX IF NOT EXISTS exceptions_failed ON exceptions (state, last_at_ms)",
+            "CREATE INDEX IF NOT EXISTS exceptions_stream ON exceptions (subscription, stream, position)",
             "CREATE INDEX IF NOT EXISTS exceptions_leased ON exceptions (lease_token)",
+            // The state of entities as it was after one of their events: a cache, which may be emptied at any time.
+            "CREATE TABLE IF NOT EXISTS snapshots (
+            stream TEXT PRIMARY KEY,
+            version INTEGER NOT NULL,
+            shape INTEGER NOT NULL,
+            event_source TEXT NOT NULL,
+            event_id TEXT NOT NULL,
+            state TEXT NOT NULL
+        )",
             // A walk over a part of the journal that brings a subscription what it lacks: from which position to which, how
             // far it is, and when its next event may be due.
             "CREATE TABLE IF NOT EXISTS replays (

@@ -3,12 +3,15 @@
 //! Each `[[subscription]]` is a cursor of its own over the journal: it hears every event whose type matches one of its
 //! patterns, from the journal's first event on.
 
+mod filter;
 mod parse;
 
 use std::sync::Arc;
 
 use selvedge_events::TypePattern;
+use serde::Deserialize;
 
+pub use self::filter::Filter;
 use crate::Error;
 use crate::retry::RetryPolicy;
 
@@ -28,6 +31,8 @@ pub struct Subscription {
     pub name: String,
     /// Which types of event it hears.
     pub types: Vec<TypePattern>,
+    /// What an event of these types must meet to be heard: its `match`.
+    pub filter: Option<Filter>,
     /// Who is to hear them.
     pub target: Target,
     /// When a failed delivery is made again.
@@ -36,8 +41,37 @@ pub struct Subscription {
     pub timeout_ms: u64,
     /// How many events one delivery may have.
     pub batch: u32,
+    /// How many of its events may be under way at once; `None` for any number.
+    pub max_in_flight: Option<u32>,
+    /// In which order its events take effect.
+    pub order: Order,
+    /// Where it begins when it is new.
+    pub start: Start,
     /// The line of the file that names its target, counted from 1.
     pub target_line: usize,
+}
+
+/// In which order the events of a subscription take effect.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// In any: an event that fails holds nobody up.
+    #[default]
+    None,
+    /// A stream's events one after the other: one that fails holds back those behind it in its stream, until it succeeds
+    /// or is a dead letter.
+    Stream,
+}
+
+/// Where a new subscription begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// With the journal's first event.
+    #[default]
+    Beginning,
+    /// With the first event after the relay took the subscription up.
+    Now,
 }
 
 /// Who hears the events of a subscription.
@@ -48,6 +82,13 @@ pub enum Target {
     Function {
         /// Its id in spin.toml.
         component: String,
+    },
+    /// Someone outside, by signed HTTP requests: see [`crate::webhook`].
+    Webhook {
+        /// Where the events are POSTed.
+        url: String,
+        /// The variable of the relay that holds the secrets by which they are signed.
+        secret_variable: String,
     },
 }
 
@@ -105,9 +146,17 @@ impl Subscriptions {
 
     /// The components that subscriptions are for, each with the line that names it: every one must be in spin.toml.
     pub fn components(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.all.iter().map(|subscription| {
-            let Target::Function { component } = &subscription.target;
-            (component.as_str(), subscription.target_line)
+        self.all.iter().filter_map(|subscription| match &subscription.target {
+            Target::Function { component } => Some((component.as_str(), subscription.target_line)),
+            Target::Webhook { .. } => None,
+        })
+    }
+
+    /// The URLs that subscriptions are for, each with the line that names it: the relay must be allowed to reach them.
+    pub fn webhooks(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.all.iter().filter_map(|subscription| match &subscription.target {
+            Target::Webhook { url, .. } => Some((url.as_str(), subscription.target_line)),
+            Target::Function { .. } => None,
         })
     }
 }
@@ -122,6 +171,30 @@ impl<'a> IntoIterator for &'a Subscriptions {
 }
 
 impl Subscription {
+    /// How many of the events that may be under way at once are kept for retries while a batch is: a quarter. With
+    /// `max_in_flight = 1` there is nothing to share, and batch and retries take turns.
+    pub fn reserved_for_retries(&self) -> u32 {
+        self.max_in_flight.map_or(0, |max| (max / 4).max(u32::from(max > 1)))
+    }
+
+    /// How many events the next batch may have, when this many retries are under way.
+    pub fn batch_beside(&self, retries: u32) -> u32 {
+        let room = self.max_in_flight.map_or(u32::MAX, |max| {
+            max.saturating_sub(retries.max(self.reserved_for_retries()))
+        });
+        self.batch.min(room)
+    }
+
+    /// Whether a delivery carries one event of a stream at most: a webhook can't be told to stop a stream within it.
+    pub fn is_one_per_stream(&self) -> bool {
+        self.is_ordered() && matches!(self.target, Target::Webhook { .. })
+    }
+
+    /// Whether a stream's events take effect one after the other.
+    pub fn is_ordered(&self) -> bool {
+        self.order == Order::Stream
+    }
+
     /// Whether it hears events of this type.
     pub fn hears(&self, event_type: &str) -> bool {
         self.types.iter().any(|pattern| pattern.matches(event_type))

@@ -1,4 +1,4 @@
-//! Admin: what an operator sees and does. How far every subscription is, pause and resume, dead letters
+//! Admin: what an operator sees and does. How far every subscription is, pause and resume, breakers, dead letters
 //! ([`dead_letters`]), replays ([`replays`]).
 //!
 //! Every route needs the bearer token that the variable `admin_token` holds; where none is set, nobody may pass.
@@ -8,13 +8,13 @@ mod replays;
 
 use std::collections::HashMap;
 
-use selvedge::http::{Problem, Request, Response};
+use selvedge::http::{Call, Method, Problem, Request, Response};
 use selvedge::progress::{self, Progress};
 use selvedge::replay::{self, Replay};
 use selvedge::subscription::Subscriptions;
-use selvedge::{Function, Host, bell, relay};
+use selvedge::{Error, Function, Host, bell, limits, relay};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 selvedge::export!(function);
 
@@ -28,6 +28,7 @@ fn function() -> Function {
         .post("/admin/subscriptions/:name/resume", |host, request| {
             pause(host, request, false)
         })
+        .get("/admin/breakers", breakers)
         .get("/admin/dead-letters", dead_letters::list)
         .get("/admin/dead-letters/:id", dead_letters::show)
         .post("/admin/dead-letters/redrive", dead_letters::redrive)
@@ -92,4 +93,16 @@ async fn pause(host: Host, request: Request, paused: bool) -> Result<Response, P
         bell::ring(&host);
     }
     Ok(Response::ok(&json!({ "subscription": name, "paused": paused })))
+}
+
+/// The state of every circuit breaker, as `/health` has it: health knows which there are.
+async fn breakers(host: Host, _request: Request) -> Result<Response, Problem> {
+    let call = Call::chained(Method::GET, "health", "/health");
+    let target = call.target();
+    let answer = host.send_within(call, limits::HEALTH_REPORT_TIMEOUT_MS).await?;
+    let report: Value = serde_json::from_slice(&answer.body).map_err(|error| Error::Answer {
+        target,
+        reason: format!("with no report: {error}"),
+    })?;
+    Ok(Response::ok(&json!({ "breakers": report["breakers"] })))
 }

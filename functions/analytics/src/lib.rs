@@ -40,6 +40,7 @@ const COUNTS_MAX: u32 = 1_000;
 
 fn function() -> Function {
     Function::new("analytics")
+        .publishes(&[])
         .tables(TABLES)
         .get("/analytics/events", counts)
         .effect(count)

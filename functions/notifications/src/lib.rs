@@ -35,6 +35,8 @@ const TABLES: Tables = Tables {
 
 fn function() -> Function {
     Function::new("notifications")
+        .publishes(&[])
+        .subscribes(&["todos.task.*"])
         .tables(TABLES)
         .get("/notifications", list)
         .effect(notify)

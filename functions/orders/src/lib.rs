@@ -24,6 +24,8 @@ selvedge::export!(function);
 
 fn function() -> Function {
     Function::new("orders")
+        .publishes(&["orders.*.*", "payments.*.requested", "shipping.*.requested"])
+        .subscribes(&["orders.timer.set", "payments.*.*", "shipping.*.*"])
         .post("/orders", place)
         .get("/orders/:id", show)
         .effect(hear)

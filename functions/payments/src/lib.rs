@@ -25,6 +25,9 @@ type Outside<'p> = Option<(&'p Provider, &'p str)>;
 fn function() -> Function {
     let provider = Rc::new(Provider::new("payment-provider"));
     Function::new("payments")
+        .publishes(&["payments.*.*"])
+        .subscribes(&["payments.*.requested"])
+        .upstream(provider.upstream())
         .get("/payments/:order", show)
         .effect(move |host, events| settle(host, provider.clone(), events))
 }

@@ -25,6 +25,9 @@ type Outside<'p> = Option<(&'p Provider, &'p str)>;
 fn function() -> Function {
     let provider = Rc::new(Provider::new("shipping-provider"));
     Function::new("shipping")
+        .publishes(&["shipping.*.*"])
+        .subscribes(&["shipping.*.requested"])
+        .upstream(provider.upstream())
         .get("/shipments/:order", show)
         .effect(move |host, events| settle(host, provider.clone(), events))
 }

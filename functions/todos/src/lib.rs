@@ -26,6 +26,8 @@ fn function() -> Function {
     let users = Rc::new(Users::new());
     let (asked, asked_later) = (users.clone(), users.clone());
     Function::new("todos")
+        .publishes(&["todos.*.*"])
+        .subscribes(&["todos.verification.requested"])
         .tables(list::TABLES)
         .upstream(users.upstream())
         .post("/todos", move |host, request| create(host, request, asked.clone()))

@@ -2,6 +2,7 @@
 
 use selvedge::decide::{NewEvent, Versioned};
 use selvedge::http::Problem;
+use selvedge::snapshot::Snapshots;
 use selvedge::{Entity, Error, Event, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +19,8 @@ pub const VERIFICATION_DENIED: &str = "todos.verification.denied";
 const TITLE_CHARS_MAX: usize = 500;
 const USER_ID_CHARS_MAX: usize = 200;
 
-/// A task as its events have made it.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// A task as its events have made it. A change of its fields is a new shape of its snapshots: see `SNAPSHOTS`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     status: Status,
     content: Content,
@@ -28,7 +29,7 @@ pub struct Task {
     completed_at: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum Status {
     #[default]
     Unborn,
@@ -97,6 +98,7 @@ pub enum Refusal {
 impl Entity for Task {
     const KIND: &'static str = "todos.task";
     const SOURCE: &'static str = "/todos";
+    const SNAPSHOTS: Option<Snapshots<Self>> = Some(Snapshots::of_shape(1));
     type Command = Command;
     type Refusal = Refusal;
 

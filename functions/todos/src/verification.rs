@@ -10,7 +10,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use futures::future::join_all;
-use selvedge::decide::{self, Context, Rejection};
+use selvedge::decide::{self, Context};
 use selvedge::http::{Call, FieldProblem, Method, Problem, StatusCode, Upstream};
 use selvedge::retry::RetryPolicy;
 use selvedge::{Error, Event, Host, Outcome};
@@ -59,7 +59,7 @@ impl Users {
     pub async fn verify(&self, host: &Host, user_id: &str, trace: Option<&str>) -> Result<User, Problem> {
         let Settings { is_asked, is_required } = self.settings(host).await?;
         let is_ours = selvedge_events::is_uuid(user_id);
-        if !is_required && !(is_asked && is_ours) {
+        if !(is_required || is_asked && is_ours) {
             return Ok(User::Foreign);
         }
         if !is_ours {
@@ -117,10 +117,16 @@ fn unknown() -> Problem {
     Problem::invalid(vec![FieldProblem::new("userId", detail)])
 }
 
-/// Verifies the users of todos that were accepted without.
+/// Verifies the users of todos that were accepted without. The first goes alone: it may be the breaker's probe, by which
+/// the others' way is free again.
 pub async fn catch_up(host: Host, events: Vec<Event>, users: Rc<Users>) -> Result<Vec<Outcome>, Error> {
-    let caught_up = events.iter().map(|event| catch_up_one(&host, event, &users));
-    Ok(join_all(caught_up).await)
+    let Some((first, others)) = events.split_first() else {
+        return Ok(Vec::new());
+    };
+    let mut outcomes = vec![catch_up_one(&host, first, &users).await];
+    let others = others.iter().map(|event| catch_up_one(&host, event, &users));
+    outcomes.extend(join_all(others).await);
+    Ok(outcomes)
 }
 
 async fn catch_up_one(host: &Host, event: &Event, users: &Users) -> Outcome {
@@ -140,7 +146,6 @@ async fn catch_up_one(host: &Host, event: &Event, users: &Users) -> Outcome {
     };
     match decide::change::<Task>(host, id, &command, Context::caused_by(event)) {
         Ok(_) => Outcome::Success,
-        Err(Rejection::Failed(error)) if !error.is_retryable() => Outcome::drop(error.to_string()),
         Err(rejection) => Outcome::retry(rejection.to_string()),
     }
 }

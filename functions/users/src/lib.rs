@@ -20,6 +20,7 @@ selvedge::export!(function);
 
 fn function() -> Function {
     Function::new("users")
+        .publishes(&["users.*.*"])
         .tables(address::TABLES)
         .post("/users", register)
         .get("/users/:id", show)

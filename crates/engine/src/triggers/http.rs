@@ -15,22 +15,25 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::application::Inner;
 use crate::limits;
 use crate::ports::Body;
 
 mod body;
+mod open_stream;
 
 use body::Unread;
 
-/// Serves until `stop` resolves, then lets requests in work end (at most [`limits::SHUTDOWN_TIMEOUT`]).
+/// Serves until `stop` resolves, then lets requests in work end (at most [`limits::SHUTDOWN_TIMEOUT`]). Streams of events
+/// are ended at once: their clients come back to whoever serves then.
 pub(crate) async fn serve(application: Arc<Inner>, listener: TcpListener, stop: impl Future<Output = ()>) {
     let connections = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let builder = Arc::new(builder());
     let mut stop = std::pin::pin!(stop);
+    let (stopping, stopped) = watch::channel(());
     loop {
         let accepted = async {
             let permit = connections.clone().acquire_owned().await;
@@ -48,12 +51,14 @@ pub(crate) async fn serve(application: Arc<Inner>, listener: TcpListener, stop: 
         let watcher = graceful.watcher();
         let application = application.clone();
         let builder = builder.clone();
+        let stopped = stopped.clone();
         tokio::spawn(async move {
-            connection(application, &builder, stream, client, watcher).await;
+            connection(application, &builder, stream, client, watcher, stopped).await;
             drop(permit);
         });
     }
     drop(listener);
+    drop(stopping);
     let _ = tokio::time::timeout(limits::SHUTDOWN_TIMEOUT, graceful.shutdown()).await;
 }
 
@@ -78,6 +83,7 @@ async fn connection(
     stream: TcpStream,
     client: SocketAddr,
     watcher: hyper_util::server::graceful::Watcher,
+    stopped: watch::Receiver<()>,
 ) {
     // Without it, a response whose head and body leave in two segments waits for the client's delayed ACK: 40 ms.
     let _ = stream.set_nodelay(true);
@@ -85,8 +91,11 @@ async fn connection(
     let asked = has_asked.clone();
     let service = service_fn(move |request| {
         asked.store(true, Relaxed);
-        let application = application.clone();
-        async move { Ok::<_, Infallible>(answer(&application, request, client).await) }
+        let (application, stopped) = (application.clone(), stopped.clone());
+        async move {
+            let response = answer(&application, request, client).await;
+            Ok::<_, Infallible>(open_stream::until(stopped, response))
+        }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(watcher.watch(connection));

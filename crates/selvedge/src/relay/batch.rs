@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use super::settlement::Why;
+use selvedge_events::Timestamp;
+
+use super::parcel::Why;
 use crate::subscription::Subscription;
 use crate::{limits, mutant};
 
@@ -16,6 +18,8 @@ pub struct Encoded {
     pub stream: Rc<str>,
     /// When it asks to be delivered, in milliseconds since the Unix epoch.
     pub deliver_at_ms: Option<i64>,
+    /// When it expires, in milliseconds since the Unix epoch.
+    pub expires_at_ms: Option<i64>,
     /// Its id.
     pub id: Rc<str>,
     /// Its type.
@@ -37,28 +41,49 @@ pub struct Batch {
     pub cursor_after: i64,
 }
 
-/// The next batch of a subscription whose cursor is at `cursor`: as many events as fit. The cursor goes past every event
-/// that was taken, put aside, or isn't heard, and no further. No two events of a batch have the same id, since the answer
-/// tells them apart by it.
-pub fn next(subscription: &Subscription, cursor: i64, range: &[Encoded], now_ms: i64) -> Batch {
+/// What a subscription's next batch depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn<'t> {
+    /// For whom it is.
+    pub subscription: &'t Subscription,
+    /// The position up to which it is settled.
+    pub cursor: i64,
+    /// How many events it may have.
+    pub size: u32,
+    /// The streams that are held up, when the subscription is ordered.
+    pub blocked: &'t HashSet<Rc<str>>,
+    /// The time.
+    pub now_ms: i64,
+}
+
+/// The next batch of a subscription: as many events as fit. The cursor goes past every event that was taken, put aside,
+/// or isn't heard, and no further. No two events of a batch have the same id, since the answer tells them apart by it.
+pub fn next(turn: &Turn<'_>, range: &[Encoded]) -> Batch {
     let mut batch = Batch {
         places: Vec::new(),
         aside: Vec::new(),
-        cursor_after: cursor,
+        cursor_after: turn.cursor,
     };
-    let mut ids = HashSet::new();
+    let (mut ids, mut streams) = (HashSet::new(), HashSet::new());
     let mut bytes = 0;
-    for (place, event) in range.iter().enumerate().filter(|(_, event)| event.position > cursor) {
-        if subscription.hears(&event.event_type) {
-            if batch.places.len() + batch.aside.len() == subscription.batch as usize {
+    for (place, event) in range
+        .iter()
+        .enumerate()
+        .filter(|(_, event)| event.position > turn.cursor)
+    {
+        let heard = turn.hears(event);
+        if heard != Ok(false) {
+            if batch.places.len() + batch.aside.len() >= turn.size as usize {
                 if mutant::is("batch_skips_what_does_not_fit") {
                     batch.cursor_after = event.position;
                     continue;
                 }
                 break;
             }
-            if let Some(why) = put_off(event, now_ms) {
+            if let Some(why) = heard.err().or_else(|| turn.put_off(event)) {
                 batch.aside.push((place, why));
+            } else if turn.subscription.is_one_per_stream() && !streams.insert(&event.stream) {
+                break;
             } else {
                 let fits = batch.places.is_empty() || bytes + event.json.len() <= limits::BATCH_BYTES_MAX;
                 if !fits || !ids.insert(&event.id) {
@@ -73,10 +98,55 @@ pub fn next(subscription: &Subscription, cursor: i64, range: &[Encoded], now_ms:
     batch
 }
 
-/// Why an event isn't delivered now, if it isn't.
-fn put_off(event: &Encoded, now_ms: i64) -> Option<Why> {
-    let due_at_ms = event.deliver_at_ms.filter(|due_at_ms| *due_at_ms > now_ms)?;
-    Some(Why::Scheduled { due_at_ms })
+impl Turn<'_> {
+    /// Whether the subscription hears an event.
+    fn hears(&self, event: &Encoded) -> Result<bool, Why> {
+        if !self.subscription.hears(&event.event_type) {
+            return Ok(false);
+        }
+        event.meets(self.subscription)
+    }
+
+    /// Why an event isn't delivered now, if it isn't.
+    fn put_off(&self, event: &Encoded) -> Option<Why> {
+        if let Some(why) = event.expired(self.now_ms) {
+            return Some(why);
+        }
+        match event.deliver_at_ms {
+            Some(due_at_ms) if due_at_ms > self.now_ms => Some(Why::Scheduled { due_at_ms }),
+            _ => self.blocked.contains(&event.stream).then_some(Why::Held),
+        }
+    }
+}
+
+impl Encoded {
+    /// Whether it meets the `match` of a subscription that hears its type. What can't be asked is a dead letter, so that
+    /// it isn't lost.
+    fn meets(&self, subscription: &Subscription) -> Result<bool, Why> {
+        let Some(filter) = &subscription.filter else {
+            return Ok(true);
+        };
+        filter.matches(&self.json).map_err(|reason| Why::Dead {
+            reason: format!("its `match` can't be evaluated: {reason}"),
+        })
+    }
+
+    /// Why it isn't delivered again, if it isn't: it has expired, or a `match` leaves it out that is new, or that the
+    /// replay which brings it doesn't look at.
+    pub fn rest(&self, subscription: &Subscription, now_ms: i64) -> Option<Why> {
+        match self.meets(subscription) {
+            Err(why) => Some(why),
+            Ok(false) => Some(Why::Unheard),
+            Ok(true) => self.expired(now_ms),
+        }
+    }
+
+    /// Why it isn't delivered any more, once it has expired.
+    fn expired(&self, now_ms: i64) -> Option<Why> {
+        let expires_at_ms = self.expires_at_ms.filter(|expires_at_ms| *expires_at_ms <= now_ms)?;
+        let reason = format!("it expired at {}", Timestamp::from_unix_ms(expires_at_ms));
+        Some(Why::Dead { reason })
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +173,7 @@ mod tests {
             position,
             stream: "s/1".into(),
             deliver_at_ms: None,
+            expires_at_ms: None,
             id: id.into(),
             event_type: event_type.to_owned(),
             trace: None,
@@ -138,7 +209,9 @@ mod tests {
             let head = events.last().map_or(0, |event| event.position);
             let (mut cursor, mut brought, mut put_off) = (0, Vec::new(), Vec::new());
             while cursor < head {
-                let batch = next(&subscription, cursor, &events, 0);
+                let blocked = HashSet::new();
+                let turn = Turn { subscription: &subscription, cursor, size, blocked: &blocked, now_ms: 0 };
+                let batch = next(&turn, &events);
                 prop_assert!(batch.cursor_after > cursor, "every batch moves the cursor");
                 prop_assert!(batch.places.len() + batch.aside.len() <= size as usize);
                 let bytes: usize = batch.places.iter().map(|place| events[*place].json.len()).sum();

@@ -6,10 +6,12 @@ use futures::StreamExt;
 use futures::future::{Either, select};
 use futures::stream::FuturesUnordered;
 
+use super::parcel::{Delivered, Parcel};
 use super::plan::{self, View};
-use super::settlement::{Delivered, Moved, Parcel, Settlement};
-use super::{Relay, Watch, collect, deliver, outbox, replay};
+use super::settlement::{Moved, Settlement};
+use super::{Relay, Watch, claim, collect, deliver, outbox, pack, record, replay};
 use crate::host::LocalFuture;
+use crate::subscription::Subscription;
 use crate::{Error, Host, Outcome, bell, lease, limits, mutant};
 
 /// Drains the outbox. The watch stands for the promise to look again, and is given up with it.
@@ -99,27 +101,25 @@ impl Drain<'_> {
     }
 
     /// Leases, reads and sends what there is to do.
-    fn dispatch(&mut self, view: &View, wanted: &[&str], now_ms: i64) -> Result<(), Error> {
+    fn dispatch(&mut self, view: &View, wanted: &[&Subscription], now_ms: i64) -> Result<(), Error> {
         let mut outgoing = Vec::new();
         let token: Rc<str> = self.host.new_token().into();
-        if !wanted.is_empty() {
-            for range in plan::ranges(lease::take(self.host, wanted, &token, now_ms)?) {
-                let events = outbox::read(self.host, &range)?;
-                outgoing.extend(deliver::pack_range(
-                    &range,
-                    &events,
-                    &self.relay.subscriptions,
-                    &token,
-                    now_ms,
-                ));
-            }
-        }
         if view.replay_due && self.replays {
             self.replays = replay::step_or_warn(self.host, &self.relay.subscriptions, now_ms);
         }
+        // Retries first: where the events under way are limited they have waited longest.
         if view.retry_due {
-            let claimed = outbox::claim_retries(self.host, &self.relay.subscriptions, &token, now_ms)?;
-            outgoing.extend(deliver::pack_retries(&claimed, &token));
+            let claimed = claim::claim(self.host, &self.relay.subscriptions, &token, now_ms)?;
+            outgoing.extend(pack::exceptions(&claimed, &token, now_ms));
+        }
+        if !wanted.is_empty() {
+            for range in plan::ranges(lease::take(self.host, wanted, &token, now_ms)?) {
+                let events = outbox::read(self.host, &range)?;
+                let ordered = plan::ordered(&range, &self.relay.subscriptions);
+                let blocked = outbox::blocked(self.host, &ordered, &events)?;
+                let subscriptions = &self.relay.subscriptions;
+                outgoing.extend(pack::range(&range, &events, &blocked, subscriptions, &token, now_ms));
+            }
         }
         self.delivered_last = outgoing
             .iter()
@@ -186,7 +186,7 @@ impl Drain<'_> {
             }
             settlement.add(&parcel, delivered, now_ms, &mut || self.host.random_fraction());
         }
-        let moved = outbox::settle(self.host, &settlement)?;
+        let moved = record::settle(self.host, &settlement)?;
         let fenced = |wanted: &&Moved| !moved.contains(&wanted.subscription);
         for Moved { subscription, .. } in settlement.moved.iter().filter(fenced) {
             eprintln!("warning: the lease on {subscription} had ended; another relay goes on from there");

@@ -2,7 +2,7 @@
 
 use crate::lease::{self, Leased};
 use crate::limits;
-use crate::subscription::Subscriptions;
+use crate::subscription::{Subscription, Subscriptions};
 
 /// What a look at the outbox shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,15 +28,22 @@ pub struct Progress {
     pub cursor: i64,
     /// When the lease on it ends, in milliseconds since the Unix epoch.
     pub leased_until_ms: i64,
+    /// Whether an operator paused it.
+    pub paused: bool,
+    /// How many of its retries are under way; counted where any subscription says `max_in_flight`.
+    pub busy: u32,
 }
 
-/// The subscriptions that have work and are free.
-pub fn wanted<'s>(view: &View, subscriptions: &'s Subscriptions, now_ms: i64) -> Vec<&'s str> {
-    let has_work =
-        |progress: &&Progress| progress.cursor < view.head && lease::is_free(progress.leased_until_ms, now_ms);
-    let known = |progress: &Progress| subscriptions.get(&progress.name);
-    let wanted = view.progress.iter().filter(has_work).filter_map(known);
-    wanted.map(|subscription| &*subscription.name).collect()
+/// The subscriptions that have work, are free, aren't paused, and have room for it.
+pub fn wanted<'s>(view: &View, subscriptions: &'s Subscriptions, now_ms: i64) -> Vec<&'s Subscription> {
+    let is_ready = |progress: &&Progress| {
+        progress.cursor < view.head && !progress.paused && lease::is_free(progress.leased_until_ms, now_ms)
+    };
+    let known = |progress: &Progress| {
+        let subscription = subscriptions.get(&progress.name)?;
+        (subscription.batch_beside(progress.busy) > 0).then_some(&**subscription)
+    };
+    view.progress.iter().filter(is_ready).filter_map(known).collect()
 }
 
 /// A part of the journal that is read once for several subscriptions.
@@ -73,6 +80,21 @@ pub fn ranges(mut leased: Vec<Leased>) -> Vec<Range> {
     ranges
 }
 
+/// The ordered subscriptions of a range.
+pub fn ordered<'r>(range: &'r Range, subscriptions: &Subscriptions) -> Vec<&'r str> {
+    let is_ordered = |name: &&str| {
+        subscriptions
+            .get(name)
+            .is_some_and(|subscription| subscription.is_ordered())
+    };
+    range
+        .leased
+        .iter()
+        .map(|leased| &*leased.name)
+        .filter(is_ordered)
+        .collect()
+}
+
 /// Whether a pass that brought this many events in this time says that more of them are coming. At rest it doesn't, and
 /// the next event is brought at once.
 ///
@@ -98,7 +120,7 @@ mod tests {
         fn every_leased_subscription_is_in_one_range_that_reaches_its_next_batch(
             cursors in prop::collection::vec(0..3_000_i64, 0..12),
         ) {
-            let leased = cursors.iter().map(|cursor| Leased { name: format!("s{cursor}"), cursor: *cursor }).collect();
+            let leased = cursors.iter().map(|cursor| Leased { name: format!("s{cursor}"), cursor: *cursor, busy: 0 }).collect();
             let ranges = ranges(leased);
             prop_assert_eq!(ranges.iter().map(|range| range.leased.len()).sum::<usize>(), cursors.len());
             for range in &ranges {
@@ -113,19 +135,22 @@ mod tests {
         }
 
         #[test]
-        fn only_what_has_work_and_is_free_is_wanted(
+        fn only_what_has_work_and_room_and_is_free_is_wanted(
             head in 0..5_i64,
             cursor in 0..5_i64,
             leased_until_ms in 0..10_i64,
             now_ms in 0..10_i64,
+            paused in any::<bool>(),
+            busy in 0..4_u32,
         ) {
             let subscriptions = Subscriptions::parse(
-                "[[subscription]]\nname = \"a\"\ntypes = [\"*\"]\ntarget = \"function:x\"\n",
+                "[[subscription]]\nname = \"a\"\ntypes = [\"*\"]\ntarget = \"function:x\"\nmax_in_flight = 2\n",
             ).expect("valid");
-            let progress = |name: &str| Progress { name: name.to_owned(), cursor, leased_until_ms };
+            let progress = |name: &str| Progress { name: name.to_owned(), cursor, leased_until_ms, paused, busy };
             let view = View { head, progress: vec![progress("a"), progress("removed")], ..View::default() };
-            let expected = (cursor < head && leased_until_ms <= now_ms).then_some("a");
-            prop_assert_eq!(wanted(&view, &subscriptions, now_ms), Vec::from_iter(expected));
+            let ready = cursor < head && leased_until_ms <= now_ms && !paused && busy < 2;
+            let found: Vec<_> = wanted(&view, &subscriptions, now_ms).iter().map(|found| &*found.name).collect();
+            prop_assert_eq!(found, Vec::from_iter(ready.then_some("a")));
         }
     }
 }

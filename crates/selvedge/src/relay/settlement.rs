@@ -1,83 +1,11 @@
 //! What has to be written down after deliveries. Pure.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
+use super::parcel::{Aside, Cause, Delivered, Item, Parcel, State, Why};
 use crate::delivery::Outcome;
 use crate::mutant;
-use crate::subscription::Subscription;
-
-/// What was sent to one subscription at once.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Parcel {
-    /// For whom.
-    pub subscription: Arc<Subscription>,
-    /// The token of the lease under which it was sent.
-    pub token: Rc<str>,
-    /// Why it was sent.
-    pub cause: Cause,
-    /// Its events; there may be none when the cause is a range.
-    pub items: Vec<Item>,
-    /// Events that the delivery leaves out, and that are written down with it.
-    pub aside: Vec<Aside>,
-}
-
-/// Why there is a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// The journal went on.
-    Range {
-        /// Where the cursor is once it is settled.
-        cursor_after: i64,
-    },
-    /// Earlier deliveries failed and are due again.
-    Retry,
-}
-
-/// One event within a parcel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    /// Its place in the journal.
-    pub position: i64,
-    /// Its id.
-    pub id: Rc<str>,
-    /// Its stream.
-    pub stream: Rc<str>,
-    /// Its `traceparent`.
-    pub trace: Option<Rc<str>>,
-    /// Which attempt this is, counted from 1.
-    pub attempt: u32,
-    /// Whether it is delivered alone.
-    pub isolated: bool,
-}
-
-/// An event that isn't delivered now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Aside {
-    /// The event, with the number of the attempt that its delivery would have been.
-    pub item: Item,
-    /// Why it isn't.
-    pub why: Why,
-}
-
-/// Why an event isn't delivered now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
-    /// It asks for a later time.
-    Scheduled {
-        /// That time, in milliseconds since the Unix epoch.
-        due_at_ms: i64,
-    },
-}
-
-/// What became of a parcel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Delivered {
-    /// The function said of every event what became of it.
-    Answered(Vec<Outcome>),
-    /// The delivery failed as a whole, for this reason: nothing is known of any event.
-    Failed(String),
-}
+use crate::order::{Standing, Stops};
 
 /// Everything that has to be written down.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -90,6 +18,8 @@ pub struct Settlement {
     pub again: Vec<Exception>,
     /// Retries that succeeded.
     pub done: Vec<Done>,
+    /// Streams of ordered subscriptions that nothing holds up any more.
+    pub freed: Vec<Freed>,
 }
 
 /// A cursor that moves on.
@@ -114,26 +44,17 @@ pub struct Done {
     pub token: Rc<str>,
 }
 
-/// What an event that isn't settled waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// The next attempt.
-    Retry,
-    /// The time that it asks for.
-    Scheduled,
-    /// Someone's decision: it is a dead letter.
-    Dead,
-}
-
-impl State {
-    /// Its name in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Retry => "retry",
-            Self::Scheduled => "scheduled",
-            Self::Dead => "dead",
-        }
-    }
+/// A stream whose next event may be delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Freed {
+    /// The subscription's name.
+    pub subscription: String,
+    /// The stream.
+    pub stream: Rc<str>,
+    /// The token of those that were settled.
+    pub token: Rc<str>,
+    /// When they were, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
 }
 
 /// An event that isn't on the happy path.
@@ -151,6 +72,8 @@ pub struct Exception {
     pub state: State,
     /// When it is due, in milliseconds since the Unix epoch; 0 for a dead letter.
     pub due_at_ms: i64,
+    /// The position of the event that it waits behind, when that is written down with it; 0 otherwise.
+    pub behind: i64,
     /// How many attempts were made.
     pub attempt: u32,
     /// Whether it is delivered alone from now on.
@@ -168,6 +91,9 @@ impl Settlement {
     ///
     /// Every event of a parcel that failed as a whole is delivered alone from then on, so that one that kills its
     /// function takes no other with it.
+    ///
+    /// In an ordered subscription a stream stops at its first event that is to be tried again: those behind it are held,
+    /// and no attempt of theirs counts.
     pub fn add(&mut self, parcel: &Parcel, delivered: Delivered, now_ms: i64, random: &mut dyn FnMut() -> f64) {
         let (outcomes, whole_failed) = match delivered {
             Delivered::Answered(outcomes) => (outcomes, false),
@@ -177,49 +103,64 @@ impl Settlement {
             Delivered::Failed(reason) => (vec![Outcome::retry(reason); parcel.items.len()], true),
         };
         assert_eq!(outcomes.len(), parcel.items.len(), "every event has an outcome");
+        let mut stops = Stops::new(parcel.subscription.is_ordered());
+        let mut exceptions = Vec::new();
         for (item, outcome) in parcel.items.iter().zip(outcomes) {
-            let (reason, delay_ms) = match outcome {
-                Outcome::Drop { .. } if mutant::is("drop_is_success") => {
-                    self.add_success(parcel, item);
-                    continue;
-                }
-                Outcome::Success => {
-                    self.add_success(parcel, item);
-                    continue;
-                }
-                Outcome::Drop { reason } => (reason, None),
-                Outcome::Retry { reason } => (reason, parcel.subscription.retry.delay_ms(item.attempt, random())),
-            };
-            if delay_ms.is_none() && mutant::is("dead_letter_forgotten") {
+            if outcome == Outcome::Success || is_forgotten(parcel, item, &outcome) {
                 self.add_success(parcel, item);
                 continue;
             }
-            let (state, due_at_ms) = match delay_ms {
-                Some(delay_ms) => (State::Retry, now_ms.saturating_add_unsigned(delay_ms)),
-                None => (State::Dead, 0),
-            };
-            let exception = Exception {
-                attempt: item.attempt,
-                isolated: item.isolated || whole_failed,
-                reason,
-                failed_at_ms: now_ms,
-                ..exception(parcel, item, state, due_at_ms)
-            };
-            match parcel.cause {
-                Cause::Range { .. } => self.failed.push(exception),
-                Cause::Retry => self.again.push(exception),
+            let held = hold(parcel, item, &mut stops, now_ms);
+            let mut exception = held.unwrap_or_else(|| {
+                let failed = fail(parcel, item, outcome, now_ms, random);
+                // Behind a dead letter nothing was tried either.
+                let is_dead = failed.state == State::Dead;
+                stops.stop(&item.stream, (!is_dead).then_some(item.position));
+                failed
+            });
+            exception.isolated |= whole_failed;
+            exceptions.push(exception);
+        }
+        for aside in &parcel.aside {
+            match put_aside(parcel, aside, &mut stops, now_ms) {
+                Some(exception) => exceptions.push(exception),
+                None => self.add_success(parcel, &aside.item),
             }
         }
-        self.failed
-            .extend(parcel.aside.iter().map(|aside| set_aside(parcel, aside)));
-        if let Cause::Range { cursor_after } = parcel.cause {
-            let subscription = parcel.subscription.name.clone();
-            self.moved.push(Moved {
-                subscription,
-                token: parcel.token.clone(),
-                cursor: cursor_after,
-            });
+        match parcel.cause {
+            Cause::Range { cursor_after } => {
+                self.failed.extend(exceptions);
+                self.moved.push(Moved {
+                    subscription: parcel.subscription.name.clone(),
+                    token: parcel.token.clone(),
+                    cursor: cursor_after,
+                });
+            }
+            Cause::Retry => {
+                self.again.extend(exceptions);
+                self.free(parcel, &stops, now_ms);
+            }
         }
+    }
+
+    /// Streams of which everything in a parcel of retries is settled.
+    fn free(&mut self, parcel: &Parcel, stops: &Stops, now_ms: i64) {
+        if !parcel.subscription.is_ordered() {
+            return;
+        }
+        let items = parcel.items.iter().chain(parcel.aside.iter().map(|aside| &aside.item));
+        let mut streams: Vec<_> = items.map(|item| &item.stream).collect();
+        streams.sort_unstable();
+        streams.dedup();
+        let free = streams
+            .into_iter()
+            .filter(|stream| !matches!(stops.standing(stream), Standing::Behind(_)));
+        self.freed.extend(free.map(|stream| Freed {
+            subscription: parcel.subscription.name.clone(),
+            stream: stream.clone(),
+            token: parcel.token.clone(),
+            at_ms: now_ms,
+        }));
     }
 
     /// A first delivery that succeeded leaves nothing but the cursor's move.
@@ -235,11 +176,72 @@ impl Settlement {
     }
 }
 
-/// An event whose delivery was put off.
-fn set_aside(parcel: &Parcel, aside: &Aside) -> Exception {
-    match aside.why {
-        Why::Scheduled { due_at_ms } => exception(parcel, &aside.item, State::Scheduled, due_at_ms),
+/// What becomes of an event behind which its stream has stopped; `None` when it hasn't.
+fn hold(parcel: &Parcel, item: &Item, stops: &mut Stops, now_ms: i64) -> Option<Exception> {
+    let held = match stops.standing(&item.stream) {
+        Standing::Free => return None,
+        Standing::Next => exception(parcel, item, State::Retry, now_ms),
+        Standing::Behind(behind) => Exception {
+            behind,
+            ..exception(parcel, item, State::Held, now_ms)
+        },
+    };
+    stops.stop(&item.stream, Some(item.position));
+    Some(held)
+}
+
+/// Mistakes that a test may ask for: a dead letter that is none.
+fn is_forgotten(parcel: &Parcel, item: &Item, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Success => false,
+        Outcome::Drop { .. } => mutant::is("drop_is_success") || mutant::is("dead_letter_forgotten"),
+        Outcome::Retry { .. } => {
+            mutant::is("dead_letter_forgotten") && parcel.subscription.retry.delay_ms(item.attempt, 0.0).is_none()
+        }
     }
+}
+
+/// An event whose delivery failed.
+fn fail(parcel: &Parcel, item: &Item, outcome: Outcome, now_ms: i64, random: &mut dyn FnMut() -> f64) -> Exception {
+    let (reason, delay_ms) = match outcome {
+        Outcome::Success => unreachable!("a success isn't a failure"),
+        Outcome::Drop { reason } => (reason, None),
+        Outcome::Retry { reason } => (reason, parcel.subscription.retry.delay_ms(item.attempt, random())),
+    };
+    let (state, due_at_ms) = match delay_ms {
+        Some(delay_ms) => (State::Retry, now_ms.saturating_add_unsigned(delay_ms)),
+        None => (State::Dead, 0),
+    };
+    Exception {
+        attempt: item.attempt,
+        reason,
+        failed_at_ms: now_ms,
+        ..exception(parcel, item, state, due_at_ms)
+    }
+}
+
+/// An event that the delivery left out; `None` when it is settled.
+fn put_aside(parcel: &Parcel, aside: &Aside, stops: &mut Stops, now_ms: i64) -> Option<Exception> {
+    let item = &aside.item;
+    Some(match &aside.why {
+        Why::Unheard => return None,
+        Why::Scheduled { due_at_ms } => exception(parcel, item, State::Scheduled, *due_at_ms),
+        Why::Dead { reason } => Exception {
+            reason: reason.clone(),
+            failed_at_ms: now_ms,
+            ..exception(parcel, item, State::Dead, 0)
+        },
+        Why::Held => hold(parcel, item, stops, now_ms).unwrap_or_else(|| {
+            stops.stop(&item.stream, Some(item.position));
+            // Of a range: an exception from before holds it up. Of retries: it was left out, and is next.
+            let state = if parcel.cause == Cause::Retry {
+                State::Retry
+            } else {
+                State::Held
+            };
+            exception(parcel, item, state, now_ms)
+        }),
+    })
 }
 
 /// An event in this state to which nothing has happened yet.
@@ -251,6 +253,7 @@ fn exception(parcel: &Parcel, item: &Item, state: State, due_at_ms: i64) -> Exce
         token: parcel.token.clone(),
         state,
         due_at_ms,
+        behind: 0,
         attempt: item.attempt - 1,
         isolated: item.isolated,
         reason: String::new(),

@@ -6,13 +6,14 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
+use futures::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use spin_sdk::wasip3::http::types::{self, ErrorCode, Fields};
 use spin_sdk::wasip3::{wit_future, wit_stream};
 use spin_sdk::wit_bindgen::{self, StreamReader, StreamResult};
 
 use super::platform;
-use crate::http::{Problem, Request, Response};
+use crate::http::{Problem, Reply, Request, Response, Streaming};
 use crate::{Function, Host, function};
 
 /// Room for a body of unknown length, in bytes.
@@ -37,11 +38,15 @@ pub async fn serve(request: types::Request, build: fn() -> Function) -> Result<t
     });
     let method = request.get_method();
     let sends_body = !matches!(method, types::Method::Head);
-    let response = match read(request, method, &function).await {
-        Ok(request) => function.answer(&host, request).await,
-        Err(refusal) => refusal,
+    let reply = match read(request, method, &function).await {
+        Ok(request) => function.reply(&host, request).await,
+        Err(refusal) => refusal.into(),
     };
-    Ok(write(response, sends_body).await)
+    Ok(match reply {
+        Reply::Whole(response) => write(response, sends_body).await,
+        Reply::Streaming(streaming) if sends_body => stream(streaming).await,
+        Reply::Streaming(streaming) => write(streaming.head, false).await,
+    })
 }
 
 /// The whole request, or the response that refuses it.
@@ -148,6 +153,34 @@ async fn write(response: Response, sends_body: bool) -> types::Response {
     let (response, _sent) = types::Response::new(fields, contents, trailers);
     response
         .set_status_code(status.as_u16())
+        .expect("the http crate has valid status codes only");
+    wit_bindgen::yield_async().await;
+    response
+}
+
+/// A response whose body is written part by part, each when the host took the one before.
+async fn stream(streaming: Streaming) -> types::Response {
+    let Streaming { head, mut chunks } = streaming;
+    let pairs = head.headers.into_iter();
+    let pairs: Vec<_> = pairs
+        .map(|(name, value)| (name.as_str().to_owned(), value.into_bytes()))
+        .collect();
+    let fields = Fields::from_list(&pairs).unwrap_or_else(|_| Fields::new());
+    let (trailers_writer, trailers) = wit_future::new(|| Ok(None));
+    let (mut writer, contents) = wit_stream::new();
+    wit_bindgen::spawn(async move {
+        while let Some(chunk) = chunks.next().await {
+            // What comes back wasn't taken: the client is gone.
+            if !writer.write_all(chunk).await.is_empty() {
+                break;
+            }
+        }
+        drop(writer);
+        drop(trailers_writer);
+    });
+    let (response, _sent) = types::Response::new(fields, Some(contents), trailers);
+    response
+        .set_status_code(head.status.as_u16())
         .expect("the http crate has valid status codes only");
     wit_bindgen::yield_async().await;
     response

@@ -25,6 +25,11 @@ impl MemoryKeyValue {
         self.lock().clone()
     }
 
+    /// Loses every key that begins with this, for a test that breaks something on purpose.
+    pub fn remove_prefix(&self, prefix: &str) {
+        self.lock().values.retain(|key, _| !key.starts_with(prefix));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -47,6 +47,18 @@ fn a_created_task_is_open_and_has_its_content() {
 }
 
 #[test]
+fn a_snapshot_keeps_the_whole_task_in_the_shape_it_says() {
+    let task = after(&[create(), Command::Complete]);
+    let text = serde_json::to_string(&task).expect("JSON");
+    let shape_1 = r#"{"status":"Completed","content":{"title":"Buy groceries","userId":"u1","userVerified":false},"awaits_verification":false,"created_at":"1970-01-01T00:00:01.000Z","completed_at":"1970-01-01T00:00:01.000Z"}"#;
+    assert_eq!(
+        text, shape_1,
+        "another text is another shape: raise the number in SNAPSHOTS"
+    );
+    assert_eq!(serde_json::from_str::<Task>(&text).expect("a task"), task);
+}
+
+#[test]
 fn changes_keep_what_they_do_not_mention() {
     let due_at = Some(Timestamp::from_unix_ms(5_000));
     let task = after(&[
