@@ -60,7 +60,7 @@ impl SetBack {
 /// Events whose time lies before the time of the event before them. An hour is more than everything else together.
 fn steps_back(state: &Path) -> anyhow::Result<i64> {
     let steps = "SELECT count(*) FROM journal AS later JOIN journal AS earlier ON earlier.position = later.position - 1
-        WHERE (julianday(earlier.time) - julianday(later.time)) * 24 > 0.9";
+        WHERE earlier.time_ms - later.time_ms > 3000000";
     Ok(Connection::open(state.join("sqlite_db.db"))?.query_row(steps, [], |row| row.get(0))?)
 }
 

@@ -72,6 +72,13 @@ pub enum Error {
         detail: String,
     },
 
+    /// The database's disk is full or fails.
+    #[error("the database's disk fails ({detail}): make room or repair it, and what waits goes on by itself")]
+    DatabaseDisk {
+        /// What the database said.
+        detail: String,
+    },
+
     /// The database couldn't run a statement.
     #[error("the database failed: {detail}")]
     Database {
@@ -176,6 +183,7 @@ impl Error {
         match self {
             Self::VersionConflict { .. }
             | Self::DatabaseBusy { .. }
+            | Self::DatabaseDisk { .. }
             | Self::KeyValue { .. }
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
@@ -206,6 +214,8 @@ impl Error {
             Self::Constraint { columns }
         } else if lower.contains("database is locked") || lower.contains("busy") || lower.contains("table is locked") {
             Self::DatabaseBusy { detail }
+        } else if lower.contains("disk is full") || lower.contains("disk i/o error") {
+            Self::DatabaseDisk { detail }
         } else {
             Self::Database { detail }
         }
@@ -222,6 +232,10 @@ mod tests {
         assert!(matches!(unique, Error::Constraint { columns } if columns == "journal.stream, journal.version"));
         let busy = Error::from_sqlite("database is locked".to_owned());
         assert!(matches!(&busy, Error::DatabaseBusy { .. }) && busy.is_retryable());
+        for disk in ["database or disk is full", "disk I/O error"] {
+            let disk = Error::from_sqlite(disk.to_owned());
+            assert!(matches!(&disk, Error::DatabaseDisk { .. }) && disk.is_retryable());
+        }
         let other = Error::from_sqlite("no such table: journal".to_owned());
         assert!(matches!(&other, Error::Database { .. }) && !other.is_retryable());
     }

@@ -91,7 +91,7 @@ fn database_error(error: SqliteError) -> Error {
         SqliteError::InvalidConnection => Error::Database {
             detail: "the connection is closed".to_owned(),
         },
-        SqliteError::DatabaseFull => Error::Database {
+        SqliteError::DatabaseFull => Error::DatabaseDisk {
             detail: "the database is full".to_owned(),
         },
     }
