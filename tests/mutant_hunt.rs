@@ -24,7 +24,7 @@ const VARIABLE: &str = "SELVEDGE_MUTANT";
 const SEEDS: u64 = 24;
 
 /// Every mutant, and what it does wrong.
-pub const MUTANTS: [(&str, &str); 21] = [
+pub const MUTANTS: [(&str, &str); 20] = [
     (
         "accepted_without_commit",
         "a failed append is answered as if it had worked",
@@ -77,10 +77,6 @@ pub const MUTANTS: [(&str, &str); 21] = [
     (
         "settle_before_effect",
         "the cursor moves before the events are delivered",
-    ),
-    (
-        "sleep_without_a_last_look",
-        "the relay doesn't look again after it said that it sleeps",
     ),
 ];
 
