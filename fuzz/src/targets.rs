@@ -3,6 +3,7 @@
 use crate::target::Target;
 
 mod answers;
+mod conditions;
 mod events;
 mod requests;
 mod settings;
@@ -20,6 +21,7 @@ pub const ALL: &[Target] = &[
     events::BATCH,
     answers::TARGET,
     settings::SUBSCRIPTIONS,
+    conditions::TARGET,
     settings::MANIFEST,
     settings::RUNTIME_CONFIG,
     settings::ROUTES,

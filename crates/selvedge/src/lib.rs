@@ -78,6 +78,8 @@ pub mod error;
 
 mod mutant;
 
+mod export;
+
 #[cfg(feature = "spin")]
 pub mod spin;
 

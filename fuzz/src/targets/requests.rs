@@ -31,6 +31,14 @@ pub const TARGET: Target = Target {
         "HEAD ",
         "/todos",
         "/users",
+        "/events",
+        "/events/stream",
+        "/schemas/todos.task.created.json",
+        "/asyncapi.json",
+        "&stream=",
+        "last-event-id: 1\n",
+        "authorization: Bearer token\n",
+        "/admin/dead-letters",
         "/complete",
         "/notifications",
         "/analytics/events",
@@ -87,16 +95,17 @@ struct Application {
 impl Application {
     fn new() -> Self {
         let functions: Vec<(&'static str, Rc<Function>)> = vec![
-            ("users", Rc::new(users::exported())),
-            ("todos", Rc::new(todos::exported())),
-            ("notifications", Rc::new(notifications::exported())),
-            ("analytics", Rc::new(analytics::exported())),
-            ("orders", Rc::new(orders::exported())),
-            ("payments", Rc::new(payments::exported())),
-            ("shipping", Rc::new(shipping::exported())),
-            ("admin", Rc::new(admin::exported())),
-            ("health", Rc::new(health::exported())),
-            ("relay", Rc::new(relay::exported())),
+            ("users", Rc::new(in_process_users::exported())),
+            ("todos", Rc::new(in_process_todos::exported())),
+            ("notifications", Rc::new(in_process_notifications::exported())),
+            ("analytics", Rc::new(in_process_analytics::exported())),
+            ("orders", Rc::new(in_process_orders::exported())),
+            ("payments", Rc::new(in_process_payments::exported())),
+            ("shipping", Rc::new(in_process_shipping::exported())),
+            ("events", Rc::new(in_process_events::exported())),
+            ("admin", Rc::new(in_process_admin::exported())),
+            ("health", Rc::new(in_process_health::exported())),
+            ("relay", Rc::new(in_process_relay::exported())),
         ];
         let tables: Vec<Tables> = functions
             .iter()
@@ -165,6 +174,7 @@ impl Application {
         let name = match segments.next()? {
             "_selvedge" => segments.nth(1).unwrap_or("todos"),
             "shipments" => "shipping",
+            "asyncapi.json" | "schemas" => "events",
             name => name,
         };
         let named = |(known, _): &&(&str, Rc<Function>)| *known == name;
