@@ -81,6 +81,7 @@ pub fn promise_under_pressure(world: &World) -> Vec<Violation> {
     let mut violations = promise(world);
     violations.extend(checkers::dead_letters_had_their_attempts(world, &ATTEMPTS));
     violations.extend(told_outside(world));
+    violations.extend(commands_took_effect_once(world));
     violations
 }
 
@@ -105,7 +106,8 @@ fn told_outside(world: &World) -> Vec<Violation> {
     notified.into_iter().filter_map(missed).collect()
 }
 
-/// No command took effect twice, whatever its client heard: titles are the commands' own, and done is done.
+/// No command took effect twice, whatever its client heard: the workload gives every todo a title of its own, and done
+/// is done.
 fn commands_took_effect_once(world: &World) -> Vec<Violation> {
     let twice = "SELECT 'created twice', data FROM journal WHERE type = 'todos.task.created' AND source = '/todos'
             GROUP BY data ->> 'title' HAVING count(*) > 1
@@ -121,7 +123,6 @@ pub fn promise(world: &World) -> Vec<Violation> {
     violations.extend(checkers::counts_equal_fold(world));
     violations.extend(checkers::streams_have_no_gaps(world));
     violations.extend(money_conserved(world));
-    violations.extend(commands_took_effect_once(world));
     violations.extend(checkers::cursors_only_move_on(world));
     violations.extend(checkers::markers_are_kept(world, &EFFECTS, MARKER_RETENTION));
     violations.extend(events_have_their_schemas(world));
@@ -141,7 +142,9 @@ pub fn schemas() -> &'static Schemas {
 
 /// Every event of a function has a schema, names it, and is as it says.
 pub fn events_have_their_schemas(world: &World) -> Vec<Violation> {
-    let statement = "SELECT id, type, source, dataschema, CAST(data AS TEXT) FROM journal";
+    // What a test wrote into the journal by hand is no function's, and belongs to no correlation.
+    let statement = "SELECT id, type, source, dataschema, CAST(data AS TEXT) FROM journal
+        WHERE extensions ->> 'correlationid' IS NOT NULL";
     let is_functions = |source: &str| schemas().iter().any(|(_, schema)| schema.publisher() == Some(source));
     let mut violations = Vec::new();
     for row in world.sql.query(statement).unwrap_or_default() {

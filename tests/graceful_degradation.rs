@@ -98,7 +98,7 @@ fn an_id_that_users_does_not_give_is_not_asked_for() -> anyhow::Result<()> {
             "auth0|5f7c8ec7c33c6c004bbafe82",
         ];
         for user in foreign {
-            let id = create(&world, "Buy groceries", user).await;
+            let id = create(&world, &format!("Buy groceries for {user}"), user).await;
             assert_eq!(read(&world, &id).await["userVerified"], false);
         }
         until_kept(&world, 4, Duration::from_secs(1)).await?;
