@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use selvedge_events::schema_uri;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::application::{events_have_their_schemas, schemas};
 use crate::harness::{create, simulate};
@@ -83,7 +83,7 @@ fn a_schema_is_served_under_the_path_of_its_dataschema() -> anyhow::Result<()> {
         ] {
             let answer = world.get(path).await;
             assert_eq!(
-                (answer.status, answer.json()["status"] == Value::from(404)),
+                (answer.status, answer.json()["status"] == 404),
                 (StatusCode::NOT_FOUND, true),
                 "{path}"
             );
