@@ -6,8 +6,13 @@ use selvedge_fuzz::campaign::{self, Budget};
 use selvedge_fuzz::target::{Execute, Target};
 use selvedge_fuzz::{corpus, targets};
 
-/// For how long each target is fuzzed.
-const TIME: Duration = Duration::from_secs(2);
+/// For how long each target is fuzzed, and with how many inputs: the first of the two ends it.
+const BUDGET: Budget = Budget {
+    time: Duration::from_secs(2),
+    executions: 20_000,
+};
+/// The same inputs in every run: a test run doesn't fail by chance. New ones are `cargo xtask fuzz`'s to try.
+const SEED: u64 = 1;
 
 fn in_the_project() {
     // health and relay read subscriptions.toml from where they run.
@@ -20,20 +25,15 @@ fn examples(target: &Target) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn every_target_stands_two_seconds_of_new_inputs() {
+fn every_target_stands_many_inputs() {
     in_the_project();
-    let seed = rand::random();
-    println!("cargo xtask fuzz --seed {seed} makes the same inputs");
+    println!("cargo xtask fuzz --seed {SEED} makes the same inputs");
     let mut findings = Vec::new();
     for target in targets::ALL {
-        let budget = Budget {
-            time: TIME,
-            executions: u64::MAX,
-        };
-        let summary = campaign::run(target, &examples(target), seed, budget);
+        let summary = campaign::run(target, &examples(target), SEED, BUDGET);
         println!("{:20} {:>9} executions", target.name, summary.executions);
         assert!(
-            summary.executions > 500,
+            summary.executions > 100,
             "{} is too slow: {} executions",
             target.name,
             summary.executions
@@ -43,7 +43,7 @@ fn every_target_stands_two_seconds_of_new_inputs() {
             findings.push(format!("{}: {}\n{input:?}", target.name, finding.message));
         }
     }
-    assert!(findings.is_empty(), "seed {seed}\n{}", findings.join("\n"));
+    assert!(findings.is_empty(), "seed {SEED}\n{}", findings.join("\n"));
 }
 
 #[test]

@@ -148,7 +148,7 @@ pub fn is_cloud_event(headers: &HeaderMap) -> bool {
     headers.contains_key("ce-specversion")
         || headers.get(CONTENT_TYPE).is_some_and(|value| {
             matches!(
-                value.to_str().map(format_of),
+                std::str::from_utf8(value.as_bytes()).map(format_of),
                 Ok(Format::Event | Format::Batch | Format::Unknown)
             )
         })

@@ -82,13 +82,16 @@ fn known(host: &Host, configured: &Subscriptions) -> Result<Vec<Progress>, Probl
 
 async fn pause(host: Host, request: Request, paused: bool) -> Result<Response, Problem> {
     let name = request.parameter("name");
-    let all = known(&host, &Subscriptions::from_file()?)?;
-    if !all.iter().any(|progress| progress.subscription == name) {
+    let configured = Subscriptions::from_file()?;
+    if configured.get(name).is_some() {
+        // One that no relay has met yet has no row to pause.
+        relay::register(&host, &configured)?;
+    }
+    if !progress::pause(&host, name, paused)? {
         return Err(Problem::not_found(
             "There is no such subscription. GET /admin/subscriptions lists them.",
         ));
     }
-    progress::pause(&host, name, paused)?;
     if !paused {
         bell::ring(&host);
     }

@@ -144,6 +144,12 @@ fn as_binary_mode_has_it(mut event: Event) -> Event {
     for value in event.extensions.values_mut() {
         *value = ExtensionValue::String(value.to_string());
     }
+    // There bytes are all there is: whether they are a text, the content type says.
+    if matches!(event.data, Data::Text(_) | Data::Binary(_))
+        && let Ok(data) = Data::from_content(event.datacontenttype.as_deref(), event.data.as_bytes().to_vec())
+    {
+        event.data = data;
+    }
     if event.data.as_bytes().is_empty() {
         event.data = Data::None;
     }
