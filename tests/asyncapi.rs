@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::Context;
-use selvedge_events::TypePattern;
+use selvedge::subscription::Subscriptions;
 use serde_json::Value;
 
 use crate::application::schemas;
@@ -35,29 +35,21 @@ fn every_type_with_a_schema_is_a_message() -> anyhow::Result<()> {
 fn every_subscription_receives_what_it_hears() -> anyhow::Result<()> {
     let document = document()?;
     let text = std::fs::read_to_string(root().join("subscriptions.toml"))?;
-    let mut seen = 0;
-    let mut name = String::new();
-    for line in text.lines() {
-        let value = || line.split('"').nth(1).unwrap_or_default().to_owned();
-        if line.starts_with("name") {
-            name = value();
-        }
-        if line.starts_with("types") {
-            let pattern = TypePattern::parse(&value())?;
-            let heard = schemas()
-                .iter()
-                .filter(|(event_type, _)| pattern.matches(event_type))
-                .count();
-            let messages = document["operations"][format!("receive.{name}")]["messages"].as_array();
-            let messages = messages.with_context(|| format!("{name} is no operation"))?;
-            assert!(
-                messages.len() >= heard && heard > 0,
-                "{name} hears {heard} types, the document has {messages:?}"
-            );
-            seen += 1;
-        }
+    let subscriptions = Subscriptions::parse(&text)?;
+    assert!(subscriptions.iter().len() >= 2, "subscriptions.toml has hardly any");
+    for subscription in &subscriptions {
+        let name = &subscription.name;
+        let heard = schemas()
+            .iter()
+            .filter(|(event_type, _)| subscription.hears(event_type))
+            .count();
+        let messages = document["operations"][format!("receive.{name}")]["messages"].as_array();
+        let messages = messages.with_context(|| format!("{name} is no operation"))?;
+        assert!(
+            messages.len() >= heard && heard > 0,
+            "{name} hears {heard} types, the document has {messages:?}"
+        );
     }
-    assert!(seen >= 2, "subscriptions.toml has {seen} lines with types");
     Ok(())
 }
 
