@@ -8,7 +8,7 @@ use std::rc::Rc;
 use selvedge::dead_letter::{self, Filter, State};
 use selvedge::http::{Answer, StatusCode};
 use selvedge::{Error, Event, Function, Host, Outcome, relay};
-use support::listening::{answer, append, deliveries, drain, heard, listener, subscriptions, world};
+use support::listening::{answer, append, deliveries, drain, failing_listener, heard, listener, subscriptions, world};
 
 #[test]
 fn what_fails_is_tried_again_with_backoff_and_then_a_dead_letter() {
@@ -61,16 +61,8 @@ fn what_fails_is_tried_again_with_backoff_and_then_a_dead_letter() {
 #[test]
 fn a_retry_that_succeeds_leaves_nothing() {
     let (world, relay) = world();
-    let failing = Rc::new(Cell::new(true));
-    let fails = failing.clone();
-    let judge = move |_: &Event| {
-        if fails.get() {
-            Outcome::retry("not yet")
-        } else {
-            Outcome::Success
-        }
-    };
-    world.component("tasks", listener("tasks", judge));
+    let (function, failing) = failing_listener("tasks");
+    world.component("tasks", function);
     append(&world, ["1", "2"], "todos.task.created");
     drain(&world, &relay);
     failing.set(false);

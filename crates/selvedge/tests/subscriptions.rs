@@ -12,7 +12,7 @@ use selvedge::subscription::Subscriptions;
 use selvedge::{Event, Function, Host, Outcome, Relay, Timestamp, journal, relay};
 use selvedge_events::extension::{DELIVER_AT, EXPIRY_TIME};
 use support::World;
-use support::listening::{HEARD, answer, append, deliveries, drain, heard, listener};
+use support::listening::{HEARD, answer, append, deliveries, drain, failing_listener, heard, listener};
 
 fn subscription(lines: &str) -> String {
     format!("[[subscription]]\nname = \"tasks\"\ntypes = [\"*\"]\ntarget = \"function:tasks\"\njitter = 0\n{lines}\n")
@@ -72,16 +72,8 @@ fn start_beginning_hears_the_whole_journal() {
 #[test]
 fn a_paused_subscription_gets_neither_events_nor_retries_until_it_is_resumed() {
     let (world, relay) = world("");
-    let failing = Rc::new(Cell::new(true));
-    let fails = failing.clone();
-    let judge = move |_: &Event| {
-        if fails.get() {
-            Outcome::retry("not yet")
-        } else {
-            Outcome::Success
-        }
-    };
-    world.component("tasks", listener("tasks", judge));
+    let (function, failing) = failing_listener("tasks");
+    world.component("tasks", function);
     append(&world, ["1"], "todos.task.created");
     drain(&world, &relay);
     failing.set(false);

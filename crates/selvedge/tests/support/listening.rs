@@ -1,5 +1,6 @@
 //! Two subscriptions, functions that write down what they hear, and a relay between them and the journal.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use selvedge::http::{Answer, Call, Request};
@@ -47,6 +48,20 @@ pub fn listener(subscription: &'static str, judge: impl Fn(&Event) -> Outcome + 
             events.iter().map(outcome).collect()
         }
     })
+}
+
+/// A function that writes down what it hears, once it is told to fail no more.
+pub fn failing_listener(subscription: &'static str) -> (Function, Rc<Cell<bool>>) {
+    let failing = Rc::new(Cell::new(true));
+    let fails = failing.clone();
+    let judge = move |_: &Event| {
+        if fails.get() {
+            Outcome::retry("not yet")
+        } else {
+            Outcome::Success
+        }
+    };
+    (listener(subscription, judge), failing)
 }
 
 pub fn world() -> (Rc<World>, Rc<Relay>) {
