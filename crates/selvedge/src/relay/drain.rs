@@ -74,9 +74,6 @@ impl Drain<'_> {
                 if self.awake_until_ms.is_some() {
                     // What was appended until the mark was cleared rang no bell: look once more.
                     self.fall_asleep()?;
-                    if mutant::is("sleep_without_a_last_look") && self.in_flight.is_empty() {
-                        return Ok(());
-                    }
                 } else if self.in_flight.is_empty() {
                     return collect::if_time(self.host, &self.relay.subscriptions, &view, now_ms).await;
                 } else {
