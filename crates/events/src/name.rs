@@ -122,6 +122,11 @@ impl TypePattern {
         each_matches && segments.next().is_none()
     }
 
+    /// Whether any of these patterns means events of this type.
+    pub fn any_matches(patterns: &[Self], event_type: &str) -> bool {
+        patterns.iter().any(|pattern| pattern.matches(event_type))
+    }
+
     /// The one event type that is meant, when the pattern has no `*`.
     pub fn literal(&self) -> Option<&str> {
         (!self.text.contains('*')).then_some(self.text.as_str())

@@ -8,6 +8,7 @@ use selvedge_events::extension::{CAUSATION_ID, CORRELATION_ID, DELIVER_AT};
 use selvedge_events::{Data, Event, Timestamp};
 use serde::Serialize;
 
+use crate::delivery::Outcome;
 use crate::http::Problem;
 use crate::idempotency::{self, Key};
 use crate::journal::{self, Record};
@@ -143,6 +144,18 @@ pub enum Rejection<R> {
     Failed(#[from] Error),
 }
 
+impl<R> Rejection<R> {
+    /// What it means for the event that led to the command: `refused` says it of a refusal. An event that can't be
+    /// understood, or leads to one that can't be appended, never can; whatever else failed may pass.
+    pub fn outcome(self, refused: impl FnOnce(R) -> Outcome) -> Outcome {
+        match self {
+            Self::Refused(refusal) => refused(refusal),
+            Self::Failed(error @ (Error::Event(_) | Error::EventTooLarge { .. })) => Outcome::drop(error.to_string()),
+            other => Outcome::retry(other.to_string()),
+        }
+    }
+}
+
 impl<R: Into<Problem>> From<Rejection<R>> for Problem {
     fn from(rejection: Rejection<R>) -> Self {
         match rejection {
@@ -151,10 +164,7 @@ impl<R: Into<Problem>> From<Rejection<R>> for Problem {
                 let detail = "It was changed since you read it. Read it again and send the change anew.";
                 Self::new(StatusCode::PRECONDITION_FAILED, detail).header(http::header::ETAG, format!("\"{version}\""))
             }
-            Rejection::KeyReused => {
-                let detail = "This `Idempotency-Key` came with another body before. Use a new key for a new request.";
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
-            }
+            Rejection::KeyReused => Self::key_reused(),
             Rejection::Failed(error) => error.into(),
         }
     }

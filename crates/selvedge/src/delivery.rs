@@ -56,7 +56,7 @@ impl Outcome {
 }
 
 /// A reason as it is kept: cut at [`limits::REASON_BYTES_MAX`].
-fn bounded(mut reason: String) -> String {
+pub(crate) fn bounded(mut reason: String) -> String {
     reason.truncate(reason.floor_char_boundary(limits::REASON_BYTES_MAX));
     reason
 }

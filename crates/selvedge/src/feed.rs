@@ -65,13 +65,8 @@ pub fn read(host: &Host, filter: &Filter, after: i64, limit: u32) -> Result<Page
     let is_full = records.len() >= limit as usize;
     let cursor = records.last().filter(|_| is_full).map_or(end, |record| record.position);
     // SQL's pattern takes dots for other characters.
-    records.retain(|record| {
-        filter.types.is_empty()
-            || filter
-                .types
-                .iter()
-                .any(|pattern| pattern.matches(&record.event.event_type))
-    });
+    let is_wanted = |event_type: &str| filter.types.is_empty() || TypePattern::any_matches(&filter.types, event_type);
+    records.retain(|record| is_wanted(&record.event.event_type));
     Ok(Page {
         records,
         cursor,

@@ -98,7 +98,7 @@ impl Host {
     /// Whether events of this type may be appended.
     pub fn may_publish(&self, event_type: &str) -> bool {
         let publishes = self.publishes.as_deref();
-        publishes.is_none_or(|types| types.iter().any(|pattern| pattern.matches(event_type)))
+        publishes.is_none_or(|types| TypePattern::any_matches(types, event_type))
     }
 
     /// Sends a request and gives up on it after a time, dropping it.

@@ -56,7 +56,7 @@ pub async fn receive(host: &Host, delivered: Delivered<'_>, effect: &Effect) -> 
             if streams.is_some_and(|streams| stopped.contains(&streams[place])) {
                 outcomes[place] = Outcome::retry("it waits behind an event of its stream");
             } else if let Some(event) = pending[place].take() {
-                if scope.is_some_and(|scope| !scope.iter().any(|pattern| pattern.matches(&event.event_type))) {
+                if scope.is_some_and(|scope| !TypePattern::any_matches(scope, &event.event_type)) {
                     let reason = format!("{} is outside of what the function subscribes to", event.event_type);
                     outcomes[place] = Outcome::drop(reason);
                     streams.map(|streams| stopped.insert(streams[place]));

@@ -1,8 +1,7 @@
 //! How far every subscription is, for whoever operates the application, and the switch that makes one pause.
 
-use serde::Serialize;
-
 use selvedge_events::Timestamp;
+use serde::Serialize;
 
 use crate::host::{Host, Row};
 use crate::{Error, lease};

@@ -4,10 +4,12 @@
 //! gives its first answer again. Whatever isn't a yes or a no (no answer, a server's error, too many requests) leaves
 //! open whether it was done: it is asked again. While many calls fail, its circuit breaker keeps further ones back.
 
+use futures::future::join_all;
 use http::StatusCode;
 use selvedge_events::Event;
 use serde::{Deserialize, Serialize};
 
+use crate::delivery::{Outcome, bounded};
 use crate::http::{Answer, Call, Upstream};
 use crate::{Error, Host, limits};
 
@@ -76,6 +78,18 @@ impl Provider {
     }
 }
 
+/// Has every event settled, [`limits::PROVIDER_CALLS_MAX`] of them at a time, and gives the outcomes in the events' order.
+pub async fn settle_each<'e, F>(events: &'e [Event], settle: impl Fn(&'e Event) -> F) -> Vec<Outcome>
+where
+    F: Future<Output = Outcome>,
+{
+    let mut outcomes = Vec::with_capacity(events.len());
+    for some in events.chunks(limits::PROVIDER_CALLS_MAX) {
+        outcomes.extend(join_all(some.iter().map(&settle)).await);
+    }
+    outcomes
+}
+
 /// What an answer says.
 fn verdict(target: &str, answer: Answer) -> Result<Verdict, Error> {
     let said = || serde_json::from_slice::<Said>(&answer.body).unwrap_or_default();
@@ -95,10 +109,4 @@ fn verdict(target: &str, answer: Answer) -> Result<Verdict, Error> {
             reason: format!("with status {}, which is neither a yes nor a no", status.as_u16()),
         }),
     }
-}
-
-/// What a provider says goes into an event: as much of it as a reason may have.
-fn bounded(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(limits::REASON_BYTES_MAX));
-    text
 }

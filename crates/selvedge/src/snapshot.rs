@@ -48,7 +48,7 @@ impl<E: Serialize + DeserializeOwned> Snapshots<E> {
 pub(crate) struct Loaded<E> {
     /// The entity; at version 0 when it has no events.
     pub entity: Versioned<E>,
-    /// Its events from `first_version` on.
+    /// Its events after `base_version`.
     pub records: Vec<Record>,
     /// The version before the first of these events: 0 when they are all there are.
     pub base_version: i64,

@@ -197,6 +197,6 @@ impl Subscription {
 
     /// Whether it hears events of this type.
     pub fn hears(&self, event_type: &str) -> bool {
-        self.types.iter().any(|pattern| pattern.matches(event_type))
+        TypePattern::any_matches(&self.types, event_type)
     }
 }

@@ -16,7 +16,7 @@ use sha2::Sha256;
 
 use crate::delivery::Outcome;
 use crate::http::Call;
-use crate::{Error, Host, limits, trace};
+use crate::{Error, Host, limits};
 
 /// The header with the message's id: the same for every attempt.
 pub const ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -125,13 +125,11 @@ impl<'m> Message<'m> {
 pub(crate) async fn send(host: &Host, url: &str, secrets: &Secrets, message: Message<'_>, timeout_ms: u64) -> Outcome {
     let timestamp_s = host.now_ms().div_euclid(1_000);
     let signature = secrets.sign(&message.id, timestamp_s, &message.body);
-    let mut call = Call::post(url, MEDIA_TYPE, message.body)
+    let call = Call::post(url, MEDIA_TYPE, message.body)
         .header(ID, message.id)
         .header(TIMESTAMP, timestamp_s.to_string())
-        .header(SIGNATURE, signature);
-    if let Some(trace) = message.trace {
-        call = call.header(HeaderName::from_static(trace::HEADER), trace);
-    }
+        .header(SIGNATURE, signature)
+        .traced(message.trace);
     let target = call.target();
     match host.send_within(call, timeout_ms).await {
         Ok(answer) => outcome(&target, answer.status),

@@ -94,7 +94,7 @@ pub async fn redrive(host: Host, request: Request) -> Result<Response, Problem> 
         ));
     }
     let selection = checked_selection(ids, filter, after, &mut problems);
-    refuse_any(problems)?;
+    Problem::refuse_any(problems)?;
 
     let taken = dead_letter::redrive(&host, &selection, rate, start_ms)?;
     if !taken.is_empty() {
@@ -141,7 +141,7 @@ pub async fn discard(host: Host, request: Request) -> Result<Response, Problem> 
         }
     }
     let selection = checked_selection(ids, filter, after, &mut problems);
-    refuse_any(problems)?;
+    Problem::refuse_any(problems)?;
 
     let at = Timestamp::from_unix_ms(host.now_ms());
     let record = Discarded { at, by, reason };
@@ -221,12 +221,4 @@ fn add_left_out(answer: &mut serde_json::Value, selection: &Selection, taken: &[
         let left_out: Vec<&Id> = ids.iter().filter(|id| taken.binary_search(id).is_err()).collect();
         answer["notDead"] = json!(left_out);
     }
-}
-
-/// Refuses a request whose fields have problems.
-pub fn refuse_any(problems: Vec<FieldProblem>) -> Result<(), Problem> {
-    if problems.is_empty() {
-        return Ok(());
-    }
-    Err(Problem::invalid(problems))
 }

@@ -8,7 +8,7 @@ use selvedge::{Host, Timestamp, TypePattern, bell, limits, relay};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::dead_letters::{checked_rate, refuse_any};
+use crate::dead_letters::checked_rate;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -37,8 +37,7 @@ pub async fn create(host: Host, request: Request) -> Result<Response, Problem> {
         )));
     };
     if replay.digest != new.digest {
-        let detail = "This `Idempotency-Key` came with another body before. Use a new key for a new request.";
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
+        return Err(Problem::key_reused());
     }
     bell::ring(&host);
     let location = format!("/admin/replay/{}", replay.id);
@@ -65,7 +64,7 @@ fn checked(host: &Host, wanted: NewReplay, key: Option<&Key>, known: &Subscripti
         problems.push(FieldProblem::new("types", detail));
     }
     let rate_per_second = checked_rate(wanted.rate_per_second, &mut problems);
-    refuse_any(problems)?;
+    Problem::refuse_any(problems)?;
     Ok(New {
         id: key.map_or_else(|| host.new_id(), Key::entity_id),
         digest: key.map(|key| key.digest().to_owned()),

@@ -18,10 +18,13 @@ pub async fn answer(schemas: Read, host: Host, request: Request) -> Result<Respo
         let detail = format!("The batch has {count} events, the limit is {limit}. Send smaller batches.");
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
-    let places = if count == 1 { None } else { Some(()) };
     let mut problems = Vec::new();
     for (index, event) in events.iter_mut().enumerate() {
-        let place = places.map_or_else(String::new, |()| format!("[{index}]."));
+        let place = if count == 1 {
+            String::new()
+        } else {
+            format!("[{index}].")
+        };
         problems.extend(check(schemas, &place, event)?);
         if event.dataschema.is_none() && schemas.get(&event.event_type).is_some() {
             event.dataschema = Some(schema_uri(&event.event_type));

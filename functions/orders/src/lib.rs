@@ -9,7 +9,7 @@ mod order;
 mod validation;
 mod view;
 
-use selvedge::decide::{self, Context, Rejection};
+use selvedge::decide::{self, Context};
 use selvedge::http::{Problem, Request, Response};
 use selvedge::idempotency::Key;
 use selvedge::journal;
@@ -72,11 +72,10 @@ fn advance(host: &Host, event: &Event) -> Outcome {
     let now = Timestamp::from_unix_ms(host.now_ms());
     match decide::change::<Order>(host, id, &Command::Hear { input, now }, Context::caused_by(event)) {
         Ok(_) => Outcome::Success,
-        Err(Rejection::Refused(Refusal::NotDue(not_due))) => Outcome::retry(not_due.to_string()),
-        Err(Rejection::Refused(Refusal::NoSuchOrder)) => Outcome::drop(format!("there is no order {id}")),
-        Err(Rejection::Failed(error @ (Error::Event(_) | Error::EventTooLarge { .. }))) => {
-            Outcome::drop(error.to_string())
-        }
-        Err(rejection) => Outcome::retry(rejection.to_string()),
+        Err(rejection) => rejection.outcome(|refusal| match refusal {
+            Refusal::NotDue(not_due) => Outcome::retry(not_due.to_string()),
+            Refusal::NoSuchOrder => Outcome::drop(format!("there is no order {id}")),
+            Refusal::AlreadyPlaced => Outcome::retry("the command is refused"),
+        }),
     }
 }

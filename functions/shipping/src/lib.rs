@@ -8,11 +8,10 @@ mod shipment;
 
 use std::rc::Rc;
 
-use futures::future::join_all;
 use selvedge::decide::{self, Context, Rejection};
 use selvedge::http::{Problem, Request, Response};
-use selvedge::provider::{Provider, Verdict};
-use selvedge::{Error, Event, Function, Host, Outcome, limits};
+use selvedge::provider::{self, Provider, Verdict};
+use selvedge::{Error, Event, Function, Host, Outcome};
 use serde_json::json;
 
 use crate::shipment::{Command, Refusal, Request as ShipmentRequest, Shipment, View};
@@ -45,11 +44,7 @@ async fn show(host: Host, request: Request) -> Result<Response, Problem> {
 async fn settle(host: Host, provider: Rc<Provider>, events: Vec<Event>) -> Result<Vec<Outcome>, Error> {
     let url = host.variable("shipping_provider_url").await?;
     let provider = url.as_deref().map(|url| (&*provider, url));
-    let mut outcomes = Vec::with_capacity(events.len());
-    for some in events.chunks(limits::PROVIDER_CALLS_MAX) {
-        outcomes.extend(join_all(some.iter().map(|event| settle_one(&host, provider, event))).await);
-    }
-    Ok(outcomes)
+    Ok(provider::settle_each(&events, |event| settle_one(&host, provider, event)).await)
 }
 
 async fn settle_one(host: &Host, provider: Outside<'_>, event: &Event) -> Outcome {
@@ -63,11 +58,9 @@ async fn settle_one(host: &Host, provider: Outside<'_>, event: &Event) -> Outcom
     };
     match answered {
         Ok(()) => Outcome::Success,
-        Err(Rejection::Refused(Refusal::NothingDispatched)) => Outcome::drop("nothing was dispatched for this order"),
-        Err(Rejection::Failed(error @ (Error::Event(_) | Error::EventTooLarge { .. }))) => {
-            Outcome::drop(error.to_string())
+        Err(rejection) => {
+            rejection.outcome(|Refusal::NothingDispatched| Outcome::drop("nothing was dispatched for this order"))
         }
-        Err(rejection) => Outcome::retry(rejection.to_string()),
     }
 }
 

@@ -54,7 +54,7 @@ async fn create(host: Host, request: Request, users: Rc<Users>) -> Result<Respon
     let user_id = task::check_user_id(user_id.unwrap_or_default());
     let user_id = checked(&mut problems, "userId", user_id);
     let due_at = due_at.and_then(|text| checked(&mut problems, "dueAt", task::check_due_at(&text)));
-    refuse_any(problems)?;
+    Problem::refuse_any(problems)?;
     let key = Key::of(&request, Task::SOURCE)?;
     let id = key.as_ref().map_or_else(|| host.new_id(), Key::entity_id);
     let context = Context {
@@ -106,7 +106,7 @@ async fn change(host: Host, request: Request) -> Result<Response, Problem> {
         title: title.map(|text| checked(&mut problems, "title", task::check_title(text))),
         due_at: due_at.map(|due_at| due_at.and_then(|text| checked(&mut problems, "dueAt", task::check_due_at(&text)))),
     };
-    refuse_any(problems)?;
+    Problem::refuse_any(problems)?;
     let changed = apply(&host, &request, &command, None)?;
     Ok(answer(request.parameter("id"), &changed))
 }
@@ -142,12 +142,4 @@ fn checked<T: Default>(problems: &mut Vec<FieldProblem>, field: &str, value: Res
         problems.push(FieldProblem::new(field, detail));
         T::default()
     })
-}
-
-fn refuse_any(problems: Vec<FieldProblem>) -> Result<(), Problem> {
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(Problem::invalid(problems))
-    }
 }

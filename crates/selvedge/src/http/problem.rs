@@ -86,6 +86,24 @@ impl Problem {
         }
     }
 
+    /// Refuses a request whose fields have problems: all of them are told at once.
+    ///
+    /// # Errors
+    /// [`Problem::invalid`] when there are any.
+    pub fn refuse_any(fields: Vec<FieldProblem>) -> Result<(), Self> {
+        if fields.is_empty() {
+            Ok(())
+        } else {
+            Err(Self::invalid(fields))
+        }
+    }
+
+    /// 422: the request's `Idempotency-Key` stands for another request.
+    pub fn key_reused() -> Self {
+        let detail = "This `Idempotency-Key` came with another body before. Use a new key for a new request.";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
     /// 503: not now; the same request may succeed in a moment.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::unavailable_for(1_000, detail)

@@ -10,7 +10,7 @@ use crate::delivery::Outcome;
 use crate::http::Call;
 use crate::subscription::Target;
 use crate::webhook::{self, Secrets};
-use crate::{Error, Host, delivery, order, trace};
+use crate::{Error, Host, delivery, order};
 
 /// Delivers a parcel and waits for the answer, as long as its subscription lets it take. A parcel without events is
 /// delivered by doing nothing.
@@ -40,10 +40,8 @@ async fn to_function(
     let first = &parcel.items[0];
     let mut call = Call::chained(Method::POST, component, &delivery::path(&parcel.subscription.name))
         .header(http::header::CONTENT_TYPE, BATCH_MEDIA_TYPE)
-        .header(delivery::ATTEMPT, first.attempt.to_string());
-    if let Some(trace) = &first.trace {
-        call = call.header(http::HeaderName::from_static(trace::HEADER), &**trace);
-    }
+        .header(delivery::ATTEMPT, first.attempt.to_string())
+        .traced(first.trace.as_deref());
     if parcel.subscription.is_ordered() {
         call = call.header(
             order::STREAMS,

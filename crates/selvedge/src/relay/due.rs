@@ -1,8 +1,9 @@
 //! Which exceptions a relay may take up now, as SQL. Looking, waking and claiming ask the same question.
 
+use super::outbox::{name_of, names_of};
 use crate::host::{Value, placeholders};
 use crate::lease::{BUSY, FREE, free_parameters};
-use crate::subscription::{Subscription, Subscriptions};
+use crate::subscription::Subscriptions;
 
 /// The time has come, at the time of three parameters. A retry that failed later than now failed before the clock was
 /// set back, and doesn't wait for that time to come round again; a delayed event does, since its time is its producer's.
@@ -26,7 +27,7 @@ pub(super) struct Condition {
 pub(super) fn condition(subscriptions: &Subscriptions, now_ms: i64) -> Condition {
     let mut parameters: Vec<Value> = vec![now_ms.into(); 3];
     parameters.extend(free_parameters(now_ms));
-    parameters.extend(names(subscriptions.iter()));
+    parameters.extend(names_of(subscriptions));
     let mut sql = format!(
         "{DUE} AND {FREE} AND subscription IN (SELECT name FROM subscriptions WHERE paused = 0 AND name IN {}",
         placeholders(1, subscriptions.iter().len())
@@ -36,7 +37,8 @@ pub(super) fn condition(subscriptions: &Subscriptions, now_ms: i64) -> Condition
         parameters.extend(room.parameters);
     }
     sql.push(')');
-    let ordered: Vec<_> = names(subscriptions.iter().filter(|subscription| subscription.is_ordered())).collect();
+    let ordered = subscriptions.iter().filter(|subscription| subscription.is_ordered());
+    let ordered: Vec<_> = ordered.map(name_of).collect();
     if !ordered.is_empty() {
         sql += &format!(
             " AND (subscription NOT IN {} OR {FIRST})",
@@ -66,8 +68,4 @@ pub(super) fn room(subscriptions: &Subscriptions, now_ms: i64) -> Option<Conditi
             parameters,
         }
     })
-}
-
-fn names<'s>(subscriptions: impl Iterator<Item = &'s std::sync::Arc<Subscription>>) -> impl Iterator<Item = Value> {
-    subscriptions.map(|subscription| (*subscription.name).into())
 }

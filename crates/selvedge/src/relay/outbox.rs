@@ -158,7 +158,11 @@ pub(super) fn blocked(
 }
 
 pub(super) fn names_of(subscriptions: &Subscriptions) -> impl Iterator<Item = Value> {
-    subscriptions.iter().map(|subscription| (*subscription.name).into())
+    subscriptions.iter().map(name_of)
+}
+
+pub(super) fn name_of(subscription: &Arc<Subscription>) -> Value {
+    (*subscription.name).into()
 }
 
 pub(super) fn encode(record: Record) -> Encoded {

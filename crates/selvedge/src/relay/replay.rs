@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use selvedge_events::TypePattern;
 use serde_json::Value as Json;
 
 use super::outbox::names_of;
@@ -127,7 +128,7 @@ fn look(host: &Host, subscriptions: &Subscriptions, claimed: &Claimed) -> Result
         subscriptions
             .get(&claimed.subscription)
             .is_some_and(|subscription| subscription.hears(event_type))
-            && (types.is_empty() || types.iter().any(|pattern| pattern.matches(event_type)))
+            && (types.is_empty() || TypePattern::any_matches(&types, event_type))
     };
     let statement = "SELECT position, stream, source, id, type, extensions FROM journal
         WHERE position > ? AND position <= ? ORDER BY position LIMIT ?";
