@@ -2,8 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::process::{self, say};
-use crate::{components, workspace};
+use crate::{components, process, test, workspace};
 
 /// The tests that are hardship, by what their names begin with.
 const TESTS: [&str; 4] = [
@@ -31,14 +30,7 @@ impl Hardship {
             bail!("--kills 0 proves nothing; use at least 1");
         }
         components::build_all()?;
-        say("building the engine and the tests");
-        let packages = ["--package", "selvedge-tests", "--package", "selvedge-engine"];
-        process::run(
-            workspace::cargo()
-                .arg("build")
-                .args(packages)
-                .args(["--bins", "--tests"]),
-        )?;
+        test::build_engine(&test::END_TO_END)?;
         let mut cargo = workspace::cargo();
         cargo.env("SELVEDGE_KILLS", self.kills.to_string());
         if let Some(seed) = self.seed {
@@ -46,7 +38,7 @@ impl Hardship {
         }
         cargo
             .arg("test")
-            .args(packages)
+            .args(test::END_TO_END)
             .args(["--test", "behaviours", "--", "--nocapture"])
             .args(TESTS);
         process::run(&mut cargo)

@@ -11,7 +11,7 @@ use crate::process::{self, say};
 use crate::{asyncapi, components, workspace};
 
 /// What the end-to-end tests are and what they start: the packages of the tests and of the engine.
-const END_TO_END: [&str; 4] = ["--package", "selvedge-tests", "--package", "selvedge-engine"];
+pub const END_TO_END: [&str; 4] = ["--package", "selvedge-tests", "--package", "selvedge-engine"];
 
 /// Build the functions and run the tests: unit, documentation and end to end.
 #[derive(clap::Args)]
@@ -90,7 +90,7 @@ fn run_all(totals: &mut Totals, arguments: &[OsString]) -> Result<()> {
 
 /// Some end-to-end tests start the engine's binary, which `cargo test` doesn't build by itself. The tests are built along
 /// with it, so that cargo chooses the same features for both and compiles wasmtime once.
-fn build_engine(packages: &[&str]) -> Result<()> {
+pub fn build_engine(packages: &[&str]) -> Result<()> {
     say("the engine and the tests");
     process::run(
         workspace::cargo()
