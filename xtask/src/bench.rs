@@ -10,6 +10,8 @@ mod engine;
 #[cfg(feature = "bench")]
 mod http;
 #[cfg(feature = "bench")]
+mod journey;
+#[cfg(feature = "bench")]
 pub mod load;
 #[cfg(feature = "bench")]
 mod report;
