@@ -16,6 +16,7 @@ use super::effects::Effects;
 use super::engine::Engine;
 use super::http::Connection;
 use super::journey::{Journey, ORDER, TODO};
+use super::long;
 use super::report::{self, Figures, JourneyFigures};
 use crate::process::say;
 use crate::workspace;
@@ -36,12 +37,21 @@ pub struct Load {
     seconds: u64,
     #[arg(long)]
     connections: u64,
+    #[arg(long)]
+    long: bool,
 }
 
 impl Load {
     /// Measures each engine, one after the other.
     pub fn run(self) -> Result<()> {
         let _alone = wait_to_be_alone()?;
+        if self.long {
+            let length = Duration::from_secs(self.seconds);
+            return self
+                .engines
+                .iter()
+                .try_for_each(|kind| long::measure(*kind, self.connections, length));
+        }
         let mut figures = Vec::new();
         for engine in &self.engines {
             figures.push(self.measure(*engine)?);
@@ -116,19 +126,22 @@ fn wait_to_be_alone() -> Result<File> {
     Ok(lock)
 }
 
-/// Sends a few commands and waits for their effects. Gives back the view of the effects and their count.
-fn warm_up(engine: &Engine, journey: &Journey) -> Result<(Effects, u64)> {
+/// Sends a few commands and waits for their ends. Gives back the view of the ends and their count.
+pub fn warm_up(engine: &Engine, journey: &Journey) -> Result<(Effects, u64)> {
+    // A new database has no tables yet.
+    let before = Effects::open(&engine.database(), journey.ends).and_then(|mut effects| effects.count());
+    let before = before.unwrap_or(0);
     let mut connection = Connection::open(engine.address)?;
     for _ in 0..WARM_UP {
         post(&mut connection, journey, &journey.request(0))?;
     }
     let mut effects = Effects::open(&engine.database(), journey.ends)?;
-    effects.wait_for(WARM_UP, |_, _| ())?;
-    Ok((effects, WARM_UP))
+    effects.wait_for(before + WARM_UP, |_, _| ())?;
+    Ok((effects, before + WARM_UP))
 }
 
 /// Sends on all connections at once until the time is over; the count of what was accepted.
-fn post_for(address: SocketAddr, journey: &Journey, connections: u64, length: Duration) -> Result<u64> {
+pub fn post_for(address: SocketAddr, journey: &Journey, connections: u64, length: Duration) -> Result<u64> {
     let together = Barrier::new(connections as usize);
     std::thread::scope(|scope| {
         let senders: Vec<_> = (0..connections)
