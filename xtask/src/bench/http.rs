@@ -58,6 +58,17 @@ impl Connection {
         Ok(status)
     }
 
+    /// Sends a whole request that is to be answered with this status.
+    pub fn expect(&mut self, request: &[u8], expected: u16) -> Result<()> {
+        let status = self.send(request)?;
+        if status != expected {
+            let request = String::from_utf8_lossy(request);
+            let line = request.lines().next().unwrap_or_default();
+            bail!("{line} was answered with {status}, not {expected}: {}", self.body());
+        }
+        Ok(())
+    }
+
     /// The last response's body, as text for a message.
     pub fn body(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()

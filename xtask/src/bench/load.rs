@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::EngineKind;
 use super::effects::Effects;
@@ -17,7 +17,7 @@ use super::engine::Engine;
 use super::http::Connection;
 use super::journey::{Journey, ORDER, TODO};
 use super::long;
-use super::report::{self, Figures, JourneyFigures};
+use super::report::{self, Figures, FullSpeed, JourneyFigures};
 use crate::process::say;
 use crate::workspace;
 
@@ -86,15 +86,7 @@ impl Load {
             self.connections, self.seconds
         ));
         let engine = Engine::start(kind)?;
-        let (mut effects, before) = warm_up(&engine, journey)?;
-        let cpu_before = engine.cpu_seconds()?;
-        let begin = Instant::now();
-        let accepted = post_for(engine.address, journey, self.connections, length)?;
-        let accepting = begin.elapsed();
-        effects.wait_for(before + accepted, |_, _| ())?;
-        let delivering = begin.elapsed();
-        let cpu_seconds = engine.cpu_seconds()? - cpu_before;
-        let peak_memory_kb = engine.peak_memory_kb()?;
+        let full_speed = at_full_speed(&engine, journey, self.connections, length)?;
         drop(engine);
 
         let rate = journey.steady_rate;
@@ -103,13 +95,9 @@ impl Load {
         let (answers, delays) = steadily(&engine, journey, length)?;
 
         Ok(JourneyFigures {
-            accepted_per_second: accepted as f64 / accepting.as_secs_f64(),
-            journeys_per_second: accepted as f64 / delivering.as_secs_f64(),
-            journeys: accepted,
+            full_speed,
             answers,
             delays,
-            cpu_seconds,
-            peak_memory_kb,
         })
     }
 }
@@ -126,6 +114,23 @@ fn wait_to_be_alone() -> Result<File> {
     Ok(lock)
 }
 
+/// Journeys on an engine that is warmed up first, as fast as the connections can.
+pub fn at_full_speed(engine: &Engine, journey: &Journey, connections: u64, length: Duration) -> Result<FullSpeed> {
+    let (mut effects, before) = warm_up(engine, journey)?;
+    let cpu_before = engine.cpu_seconds()?;
+    let begin = Instant::now();
+    let journeys = post_for(engine.address, journey, connections, length)?;
+    let accepting = begin.elapsed();
+    effects.wait_for(before + journeys, |_, _| ())?;
+    Ok(FullSpeed {
+        journeys,
+        accepting,
+        delivering: begin.elapsed(),
+        cpu_seconds: engine.cpu_seconds()? - cpu_before,
+        peak_memory_kb: engine.peak_memory_kb()?,
+    })
+}
+
 /// Sends a few commands and waits for their ends. Gives back the view of the ends and their count.
 pub fn warm_up(engine: &Engine, journey: &Journey) -> Result<(Effects, u64)> {
     // A new database has no tables yet.
@@ -133,7 +138,7 @@ pub fn warm_up(engine: &Engine, journey: &Journey) -> Result<(Effects, u64)> {
     let before = before.unwrap_or(0);
     let mut connection = Connection::open(engine.address)?;
     for _ in 0..WARM_UP {
-        post(&mut connection, journey, &journey.request(0))?;
+        connection.expect(&journey.request(0), journey.status)?;
     }
     let mut effects = Effects::open(&engine.database(), journey.ends)?;
     effects.wait_for(before + WARM_UP, |_, _| ())?;
@@ -141,7 +146,7 @@ pub fn warm_up(engine: &Engine, journey: &Journey) -> Result<(Effects, u64)> {
 }
 
 /// Sends on all connections at once until the time is over; the count of what was accepted.
-pub fn post_for(address: SocketAddr, journey: &Journey, connections: u64, length: Duration) -> Result<u64> {
+fn post_for(address: SocketAddr, journey: &Journey, connections: u64, length: Duration) -> Result<u64> {
     let together = Barrier::new(connections as usize);
     std::thread::scope(|scope| {
         let senders: Vec<_> = (0..connections)
@@ -155,7 +160,7 @@ pub fn post_for(address: SocketAddr, journey: &Journey, connections: u64, length
                     let deadline = Instant::now() + length;
                     let mut accepted = 0;
                     while Instant::now() < deadline {
-                        post(&mut connection, journey, &request)?;
+                        connection.expect(&request, journey.status)?;
                         accepted += 1;
                     }
                     Ok(accepted)
@@ -216,7 +221,7 @@ fn post_steadily(
     for number in (first..total).step_by(STEADY_CONNECTIONS as usize) {
         let due = begin + Duration::from_secs(number) / journey.steady_rate;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        post(&mut connection, journey, &request)?;
+        connection.expect(&request, journey.status)?;
         answers.push(Answer {
             due,
             accepted: Instant::now(),
@@ -238,17 +243,6 @@ fn delays(accepted: &[Instant], seen: &[(u64, Instant)]) -> Vec<Duration> {
         .collect();
     delays.sort();
     delays
-}
-
-fn post(connection: &mut Connection, journey: &Journey, request: &[u8]) -> Result<()> {
-    match connection.send(request)? {
-        status if status == journey.status => Ok(()),
-        status => bail!(
-            "POST for {} was answered with {status}: {}",
-            journey.name,
-            connection.body()
-        ),
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::engine::Engine;
 use super::http::Connection;
 use super::journey::{TODO, request};
 use super::load;
-use super::report::percentile;
+use super::report::{FullSpeed, milliseconds, percentile};
 use crate::process::say;
 
 /// The lengths of the stream, in events, and how often it is loaded at each.
@@ -31,7 +31,8 @@ pub fn measure(kind: EngineKind, connections: u64, length: Duration) -> Result<(
     );
     let mut shortest = None;
     for events in JOURNALS {
-        let (rate, cpu_seconds) = journal(kind, events, connections, length)?;
+        let full_speed = journal(kind, events, connections, length)?;
+        let (rate, cpu_seconds) = (full_speed.journeys_per_second(), full_speed.cpu_seconds_per_10_000());
         let ratio = cpu_seconds / *shortest.get_or_insert(cpu_seconds);
         println!("| {events} | {rate:.0} | {cpu_seconds:.2} | {ratio:.2} |");
     }
@@ -43,7 +44,7 @@ fn streams(kind: EngineKind) -> Result<Vec<(u64, Vec<Duration>)>> {
     say("a long stream: a todo is changed and loaded");
     let engine = Engine::start(kind)?;
     let mut connection = Connection::open(engine.address)?;
-    expect(&mut connection, &TODO.request(0), TODO.status)?;
+    connection.expect(&TODO.request(0), TODO.status)?;
     let body = connection.body();
     let id = body.split(r#""id":""#).nth(1).and_then(|rest| rest.split('"').next());
     let path = format!("/todos/{}", id.with_context(|| format!("no id in {body}"))?);
@@ -54,12 +55,12 @@ fn streams(kind: EngineKind) -> Result<Vec<(u64, Vec<Duration>)>> {
         while events < length {
             events += 1;
             let change = request("PATCH", &path, &format!(r#"{{"title":"Title {events}"}}"#));
-            expect(&mut connection, &change, 200)?;
+            connection.expect(&change, 200)?;
         }
         let mut loads = Vec::with_capacity(LOADS);
         for _ in 0..LOADS {
             let begin = Instant::now();
-            expect(&mut connection, &load, 200)?;
+            connection.expect(&load, 200)?;
             loads.push(begin.elapsed());
         }
         loads.sort();
@@ -68,20 +69,13 @@ fn streams(kind: EngineKind) -> Result<Vec<(u64, Vec<Duration>)>> {
     Ok(measured)
 }
 
-/// Journeys per second, and processor seconds for 10,000 of them, on a journal that has this many events already.
-fn journal(kind: EngineKind, events: u64, connections: u64, length: Duration) -> Result<(f64, f64)> {
+/// Journeys at full speed on a journal that has this many events already.
+fn journal(kind: EngineKind, events: u64, connections: u64, length: Duration) -> Result<FullSpeed> {
     say(format_args!("a journal of {events} events, for {} s", length.as_secs()));
-    let mut engine = Engine::start(kind)?;
+    let engine = Engine::start(kind)?;
     load::warm_up(&engine, &TODO)?;
-    engine = engine.restart(|database| fill(database, events))?;
-    let (mut effects, before) = load::warm_up(&engine, &TODO)?;
-    let cpu_before = engine.cpu_seconds()?;
-    let begin = Instant::now();
-    let accepted = load::post_for(engine.address, &TODO, connections, length)?;
-    effects.wait_for(before + accepted, |_, _| ())?;
-    let rate = accepted as f64 / begin.elapsed().as_secs_f64();
-    let cpu_seconds = engine.cpu_seconds()? - cpu_before;
-    Ok((rate, cpu_seconds * 10_000.0 / accepted as f64))
+    let engine = engine.restart(|database| fill(database, events))?;
+    load::at_full_speed(&engine, &TODO, connections, length)
 }
 
 /// Copies the journal's first event until there are so many; they count as delivered.
@@ -102,15 +96,4 @@ fn fill(database: &Path, events: u64) -> Result<()> {
         bail!("the journal has {count} events, not {events}");
     }
     Ok(())
-}
-
-fn expect(connection: &mut Connection, request: &[u8], status: u16) -> Result<()> {
-    match connection.send(request)? {
-        found if found == status => Ok(()),
-        found => bail!("answered with {found}, not {status}: {}", connection.body()),
-    }
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
 }

@@ -35,11 +35,10 @@ impl Cache {
             return Ok(component);
         }
         let component = Component::new(engine, bytes)?;
-        match self.keep(&path, &component.serialize()?) {
-            // The compiler's own copy is in memory whole, the file's isn't.
-            Ok(()) => Ok(open(engine, &path).unwrap_or(component)),
-            Err(_) => Ok(component),
-        }
+        let kept = component.serialize().is_ok_and(|code| self.keep(&path, &code).is_ok());
+        // The compiler's own copy is in memory whole, the file's isn't.
+        let mapped = if kept { open(engine, &path) } else { None };
+        Ok(mapped.unwrap_or(component))
     }
 
     /// Named after what goes into it: the component, and the compiler with its settings.
