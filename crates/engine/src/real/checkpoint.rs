@@ -70,7 +70,13 @@ impl LogWatch {
         starts
     }
 
-    fn finish(&self, complete: bool) {
+    /// Ends the checkpoint, whose last copy was `complete` or not. False when it isn't at its end: somebody's turn lies here
+    /// since that copy began, unless it was made with `everyone_waiting`.
+    fn finish(&self, complete: bool, everyone_waiting: bool) -> bool {
+        let mut work = self.work();
+        if work.turn.is_some() && !everyone_waiting {
+            return false;
+        }
         let pages = self.pages.load(Relaxed);
         // Pages that came meanwhile, or that couldn't be copied because somebody reads them, are no reason to start at once.
         let next = pages.saturating_add(CHECKPOINT_PAGES);
@@ -80,7 +86,8 @@ impl LogWatch {
             next
         };
         self.due_at_pages.store(next, Relaxed);
-        *self.work() = Work::default();
+        *work = Work::default();
+        true
     }
 }
 
@@ -99,10 +106,10 @@ async fn run(file: Arc<SqliteFile>) {
         .unwrap_or(false);
     // The log starts anew only when all of it is copied, which writers prevent who never pause. So once it is too long
     // they wait until the rest is copied as well; most of it is by now.
-    if file.log.work().turn.is_some() {
+    if !file.log.finish(complete, false) {
         complete = copy(Arc::clone(&file), true).await.unwrap_or(false);
+        file.log.finish(complete, true);
     }
-    file.log.finish(complete);
 }
 
 /// Opens the connection where there is none yet, and copies what can be copied without holding up anybody; says whether that
@@ -142,16 +149,31 @@ mod tests {
         log.note(3);
         assert!(log.start(None), "the first commit opens the connection");
         assert!(!log.start(None), "one at a time");
-        log.finish(true);
+        assert!(log.finish(true, false));
         log.note(CHECKPOINT_PAGES + 2);
         assert!(!log.start(None));
         log.note(CHECKPOINT_PAGES + 3);
         assert!(log.start(None));
-        log.finish(true);
+        assert!(log.finish(true, false));
         log.note(7);
         assert!(!log.start(None));
         log.note(CHECKPOINT_PAGES);
         assert!(log.start(None));
+    }
+
+    #[tokio::test]
+    async fn whoever_makes_the_log_too_long_at_a_checkpoints_end_is_waited_for_by_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = SqliteFile::new(folder.path().join("database.db"));
+        file.log.note(LOG_PAGES_MAX - 1);
+        assert!(file.log.start(None));
+        let turn = file.write_turn(Instant::now() + LOCK_WAIT).await.unwrap();
+        file.log.note(LOG_PAGES_MAX);
+        assert!(!file.log.start(Some(turn)), "one is under way");
+        assert!(!file.log.finish(true, false), "it goes on, with nobody writing");
+        assert!(file.log.finish(true, true));
+        let next = file.write_turn(Instant::now() + LOCK_WAIT).await;
+        assert!(next.is_ok(), "and then the next one writes");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
