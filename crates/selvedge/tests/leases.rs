@@ -120,6 +120,30 @@ fn what_was_delivered_but_not_settled_takes_effect_once() {
 }
 
 #[test]
+fn what_another_relay_wrote_down_a_moment_ago_waits_as_it_should() {
+    let (world, relay) = world();
+    world.component("tasks", listener("tasks", |_| Outcome::retry("not now")));
+    append(&world, ["1"], "todos.task.created");
+    drain(&world, &relay);
+    let failed = || world.rows("SELECT attempt, last_at_ms FROM exceptions");
+    let written = failed();
+    assert_eq!(written.len(), 1);
+    // A relay that looked at its clock a little earlier, or whose clock is a little behind.
+    world.set_now_ms(world.now_ms() - 16);
+    assert!(!relay::is_due(&world.host(), &subscriptions()).expect("readable"));
+    drain(&world, &relay);
+    assert_eq!(failed(), written, "its time hasn't come");
+
+    world.set_now_ms(world.now_ms() - limits::CLOCK_DIFFERENCE_MS_MAX);
+    drain(&world, &relay);
+    assert_ne!(
+        failed(),
+        written,
+        "the clock was set back: it doesn't wait for that time"
+    );
+}
+
+#[test]
 fn a_clock_that_was_set_back_keeps_nothing_from_being_done() {
     let (world, relay) = world();
     append(&world, ["1"], "todos.task.created");

@@ -3,13 +3,21 @@
 use super::outbox::{name_of, names_of};
 use crate::host::{Value, placeholders};
 use crate::lease::{BUSY, FREE, free_parameters};
+use crate::limits;
 use crate::subscription::Subscriptions;
 
-/// The time has come, at the time of three parameters. A retry that failed later than now failed before the clock was
-/// set back, and doesn't wait for that time to come round again; a delayed event does, since its time is its producer's.
+/// The time has come, at the times of [`times`]. A retry that failed well after now failed before the clock was set back,
+/// and doesn't wait for that time to come round again; a delayed event does, since its time is its producer's.
 /// Each of the three parts has an index.
 const DUE: &str = "((state = 'retry' AND due_at_ms <= ?) OR (state = 'retry' AND last_at_ms > ?)
     OR (state = 'scheduled' AND due_at_ms <= ?))";
+
+/// The parameters of [`DUE`]. What another relay wrote down since this one looked at its clock is no sign of a clock that
+/// was set back.
+fn times(now_ms: i64) -> [Value; 3] {
+    let set_back_ms = now_ms.saturating_add(limits::CLOCK_DIFFERENCE_MS_MAX);
+    [now_ms, set_back_ms, now_ms].map(Value::from)
+}
 
 /// It is the first of its stream that isn't settled.
 const FIRST: &str = "NOT EXISTS (SELECT 1 FROM exceptions AS earlier
@@ -25,7 +33,7 @@ pub(super) struct Condition {
 /// The condition that an exception is due, that nobody works on it, that its subscription isn't paused and has room for
 /// it, and that it is its stream's turn.
 pub(super) fn condition(subscriptions: &Subscriptions, now_ms: i64) -> Condition {
-    let mut parameters: Vec<Value> = vec![now_ms.into(); 3];
+    let mut parameters = times(now_ms).to_vec();
     parameters.extend(free_parameters(now_ms));
     parameters.extend(names_of(subscriptions));
     let mut sql = format!(
