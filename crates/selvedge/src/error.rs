@@ -158,6 +158,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A message broker didn't take what was published, or can't be reached.
+    #[error("{address}: {reason}")]
+    Broker {
+        /// Where in the broker, as subscriptions.toml names it.
+        address: String,
+        /// What happened and what to do.
+        reason: String,
+    },
+
     /// `subscriptions.toml` can't be read or has a mistake.
     #[error("subscriptions.toml, line {line}: {reason}")]
     Subscriptions {
@@ -188,7 +197,8 @@ impl Error {
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::CircuitOpen { .. }
-            | Self::Answer { .. } => true,
+            | Self::Answer { .. }
+            | Self::Broker { .. } => true,
             Self::DuplicateEvent { .. }
             | Self::EventTooLarge { .. }
             | Self::TooManyEvents { .. }

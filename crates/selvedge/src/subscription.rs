@@ -3,6 +3,7 @@
 //! Each `[[subscription]]` is a cursor of its own over the journal: it hears every event whose type matches one of its
 //! patterns, from the journal's first event on.
 
+mod broker;
 mod filter;
 mod parse;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use selvedge_events::TypePattern;
 use serde::Deserialize;
 
+pub use self::broker::{Address, Broker};
 pub use self::filter::Filter;
 use crate::Error;
 use crate::retry::RetryPolicy;
@@ -33,6 +35,8 @@ pub struct Subscription {
     pub types: Vec<TypePattern>,
     /// What an event of these types must meet to be heard: its `match`.
     pub filter: Option<Filter>,
+    /// The broker that its events come from; `None`: they come from the journal.
+    pub from: Option<Address>,
     /// Who is to hear them.
     pub target: Target,
     /// When a failed delivery is made again.
@@ -90,6 +94,8 @@ pub enum Target {
         /// The variable of the relay that holds the secrets by which they are signed.
         secret_variable: String,
     },
+    /// Whoever takes them from a message broker.
+    Broker(Broker),
 }
 
 impl Subscriptions {
@@ -144,11 +150,25 @@ impl Subscriptions {
         self.all.iter().find(|subscription| subscription.name == name)
     }
 
+    /// Those that hear the journal: the relay's.
+    #[must_use]
+    pub fn of_journal(mut self) -> Self {
+        self.all.retain(|subscription| subscription.from.is_none());
+        self
+    }
+
+    /// Those that hear a broker, each with where it listens.
+    pub fn of_brokers(&self) -> impl Iterator<Item = (&Address, &Arc<Subscription>)> {
+        self.all
+            .iter()
+            .filter_map(|subscription| Some((subscription.from.as_ref()?, subscription)))
+    }
+
     /// The components that subscriptions are for, each with the line that names it: every one must be in spin.toml.
     pub fn components(&self) -> impl Iterator<Item = (&str, usize)> {
         self.all.iter().filter_map(|subscription| match &subscription.target {
             Target::Function { component } => Some((component.as_str(), subscription.target_line)),
-            Target::Webhook { .. } => None,
+            Target::Webhook { .. } | Target::Broker(_) => None,
         })
     }
 
@@ -156,7 +176,7 @@ impl Subscriptions {
     pub fn webhooks(&self) -> impl Iterator<Item = (&str, usize)> {
         self.all.iter().filter_map(|subscription| match &subscription.target {
             Target::Webhook { url, .. } => Some((url.as_str(), subscription.target_line)),
-            Target::Function { .. } => None,
+            Target::Function { .. } | Target::Broker(_) => None,
         })
     }
 }

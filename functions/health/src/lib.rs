@@ -70,7 +70,7 @@ async fn report(host: Host, _request: Request) -> Result<Response, Problem> {
     let ((functions, breakers), stores) = (functions(&host).await, stores(&host));
     let breakers =
         reports(&host, breakers).inspect_err(|error| eprintln!("error: the breakers can't be read: {error}"));
-    let subscriptions = Subscriptions::from_file()?;
+    let subscriptions = Subscriptions::from_file()?.of_journal();
     let lags = health::lags(&host).inspect_err(|error| eprintln!("error: the subscriptions can't be read: {error}"));
     let lags: Option<Vec<_>> = lags.ok().map(|lags| {
         lags.into_iter()

@@ -1,4 +1,4 @@
-//! Sends parcels to functions and webhooks.
+//! Sends parcels to functions, webhooks and brokers.
 
 use futures::future::join_all;
 use http::Method;
@@ -6,6 +6,7 @@ use selvedge_events::json::BATCH_MEDIA_TYPE;
 
 use super::pack::Outgoing;
 use super::parcel::{Delivered, Parcel};
+use super::publish;
 use crate::delivery::Outcome;
 use crate::http::Call;
 use crate::subscription::Target;
@@ -22,6 +23,7 @@ pub(super) async fn send(host: Host, outgoing: Outgoing) -> (Parcel, Delivered) 
     let answered = match &parcel.subscription.target {
         Target::Function { component } => to_function(&host, &parcel, component, bodies).await,
         Target::Webhook { url, secret_variable } => to_webhook(&host, &parcel, url, secret_variable, bodies).await,
+        Target::Broker(broker) => publish::all(&host, &parcel, broker, bodies).await,
     };
     let delivered = match answered {
         Ok(outcomes) => Delivered::Answered(outcomes),

@@ -14,7 +14,7 @@ use crate::subscription::{Subscription, Subscriptions, Target};
 /// A parcel, and what is in it.
 pub(super) struct Outgoing {
     pub(super) parcel: Parcel,
-    /// The bodies of its requests: one for all events, or one for each where the target is a webhook.
+    /// The bodies of its requests: one for all events where the target is a function, else one for each.
     pub(super) bodies: Vec<Vec<u8>>,
 }
 
@@ -138,7 +138,7 @@ impl Packing {
     fn add(&mut self, event: &Encoded, item: Item) {
         let json = event.json.as_bytes();
         match (&self.subscription.target, self.bodies.last_mut()) {
-            (Target::Webhook { .. }, _) => self.bodies.push(json.to_vec()),
+            (Target::Webhook { .. } | Target::Broker(_), _) => self.bodies.push(json.to_vec()),
             (Target::Function { .. }, None) => self.bodies.push([b"[", json].concat()),
             (Target::Function { .. }, Some(batch)) => {
                 batch.push(b',');

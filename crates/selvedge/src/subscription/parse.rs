@@ -29,7 +29,9 @@ struct Entry {
     types: Spanned<Vec<Spanned<String>>>,
     #[serde(rename = "match")]
     filter: Option<Spanned<String>>,
+    from: Option<Spanned<String>>,
     target: Spanned<String>,
+    consumers: Option<Spanned<Vec<String>>>,
     secret_variable: Option<Spanned<String>>,
     max_attempts: Option<Spanned<u32>>,
     initial_interval: Option<Spanned<String>>,
@@ -107,9 +109,10 @@ impl Reader<'_> {
             let reason = "`max_interval` is shorter than `initial_interval`: make it at least as long";
             return Err(self.mistake(max_interval, reason.to_owned()));
         }
-        let target = self.target(&entry.target, entry.secret_variable.as_ref())?;
+        let target = self.target(&entry.target, entry.secret_variable.as_ref(), entry.consumers.as_ref())?;
+        let from = self.from(entry.from.as_ref(), &target)?;
         let batch_max = match target {
-            Target::Function { .. } => limits::BATCH_EVENTS_MAX,
+            Target::Function { .. } | Target::Broker(_) => limits::BATCH_EVENTS_MAX,
             Target::Webhook { .. } => limits::WEBHOOK_BATCH_EVENTS_MAX,
         };
         Ok(Subscription {
@@ -124,6 +127,7 @@ impl Reader<'_> {
                 limits::DELIVERY_TIMEOUT_MS,
             )?,
             batch: self.within(entry.batch, "batch", 1..=batch_max, batch_max)?,
+            from,
             target,
             max_in_flight: match &entry.max_in_flight {
                 None => None,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use selvedge_events::TypePattern;
 use toml::Spanned;
 
-use crate::subscription::{Filter, Target};
+use crate::subscription::{Address, Broker, Filter, Target};
 use crate::{Error, limits};
 
 /// Checks values against the text they come from, for the sake of the line.
@@ -42,13 +42,26 @@ impl Reader<'_> {
         text.map(parse).transpose()
     }
 
-    pub(super) fn target(&self, target: &Spanned<String>, secret: Option<&Spanned<String>>) -> Result<Target, Error> {
+    pub(super) fn target(
+        &self,
+        target: &Spanned<String>,
+        secret: Option<&Spanned<String>>,
+        consumers: Option<&Spanned<Vec<String>>>,
+    ) -> Result<Target, Error> {
         let text = target.get_ref();
         let expected = "write \"function:<component>\" or \"https://…\"";
         let wrong = |reason: String| Err(self.mistake(target, reason));
         let Some((kind, rest)) = text.split_once(':') else {
             return wrong(format!("`target` is \"{text}\": {expected}"));
         };
+        if let Some(address) = Address::parse(text) {
+            let address = address.map_err(|reason| self.mistake(target, format!("the target \"{text}\" {reason}")))?;
+            return self.broker(target, address, secret, consumers);
+        }
+        if let Some(consumers) = consumers {
+            let reason = "`consumers` is for targets that may lose messages, \"redis:…\" and \"mqtt:…\": leave it out";
+            return Err(self.mistake(consumers, reason.to_owned()));
+        }
         match (kind, secret) {
             ("function", Some(secret)) => {
                 let reason = "`secret_variable` is for webhooks: a function's deliveries never leave the application";
@@ -61,10 +74,58 @@ impl Reader<'_> {
                 "\"{rest}\" can't be reached: only components named in kebab-case can be"
             )),
             ("https" | "http", secret) => self.webhook(target, secret),
-            ("redis" | "mqtt" | "kafka" | "dapr", _) => {
-                wrong(format!("targets of kind \"{kind}\" are not available yet: {expected}"))
-            }
             _ => wrong(format!("there is no kind of target \"{kind}\": {expected}")),
+        }
+    }
+
+    fn broker(
+        &self,
+        target: &Spanned<String>,
+        address: Address,
+        secret: Option<&Spanned<String>>,
+        consumers: Option<&Spanned<Vec<String>>>,
+    ) -> Result<Target, Error> {
+        if matches!(address.kind(), "redis" | "redis-stream" | "mqtt" | "kafka" | "dapr") {
+            let reason = format!("targets of kind \"{}\" are not available yet", address.kind());
+            return Err(self.mistake(target, reason));
+        }
+        if let Some(secret) = secret {
+            let reason = "`secret_variable` is for webhooks: how a broker is reached, the relay's variables say";
+            return Err(self.mistake(secret, reason.to_owned()));
+        }
+        let consumers = match (consumers, address.loses_messages()) {
+            (Some(consumers), true) => consumers.get_ref().clone(),
+            (None, false) => Vec::new(),
+            (Some(consumers), false) => {
+                let reason = format!(
+                    "\"{address}\" keeps its messages, its acknowledgement settles an event: leave `consumers` out"
+                );
+                return Err(self.mistake(consumers, reason));
+            }
+            (None, true) => {
+                let reason = format!(
+                    "\"{address}\" may lose messages: name in `consumers` the functions that must be done with an event \
+                     before it is settled, or write `consumers = []` to have it settled once it is published"
+                );
+                return Err(self.mistake(target, reason));
+            }
+        };
+        Ok(Target::Broker(Broker { address, consumers }))
+    }
+
+    /// Where the events come from, if not from the journal.
+    pub(super) fn from(&self, from: Option<&Spanned<String>>, target: &Target) -> Result<Option<Address>, Error> {
+        let Some(text) = from else { return Ok(None) };
+        let wrong = |reason: &str| self.mistake(text, format!("`from` is \"{}\": {reason}", text.get_ref()));
+        match Address::parse(text.get_ref()) {
+            Some(Ok(_)) if !matches!(target, Target::Function { .. }) => Err(wrong(
+                "what comes from a broker goes to a function: write `target = \"function:<component>\"`",
+            )),
+            Some(Ok(_)) => Err(wrong("events from such a broker are not available yet")),
+            Some(Err(reason)) => Err(wrong(&format!("it {reason}"))),
+            None => Err(wrong(
+                "write \"kafka:<topic>\" or \"dapr:<pubsub>/<topic>\", or leave it out for the journal's events",
+            )),
         }
     }
 
