@@ -5,7 +5,7 @@
 //! [`journal`], as [`ingest`] does with events from outside; the [`bell`] wakes the relay, and [`feed`] lets others read. The
 //! [`relay`] finds who hears the event ([`subscription`]), takes a [`lease`] on what it is about to do, and sends a
 //! [`delivery`] to each function, whose [`inbox`] lets every event take effect once, and in [`order`] where that is asked
-//! for; what goes to someone outside is a [`webhook`]. What failed is tried again ([`retry`]) or becomes a
+//! for; what goes to someone outside is a [`webhook`], or goes the way of [`dapr`]. What failed is tried again ([`retry`]) or becomes a
 //! [`dead_letter`]. Calls that functions make to each other and to the outside go through an [`http::Upstream`] and its
 //! circuit [`breaker`]. What several functions do together is led by a [`saga`], and what only somebody outside can do is
 //! asked of a [`provider`]. An operator sees how far everybody is ([`progress`]) and brings what is missing by a
@@ -43,6 +43,8 @@ pub mod lease;
 pub mod delivery;
 
 pub mod webhook;
+
+pub mod dapr;
 
 pub mod inbox;
 

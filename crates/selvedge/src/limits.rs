@@ -40,6 +40,18 @@ pub const WEBHOOK_SECRETS_MAX: usize = 2;
 pub const WEBHOOK_SECRET_BYTES_MIN: usize = 24;
 /// A webhook's secret, in bytes.
 pub const WEBHOOK_SECRET_BYTES_MAX: usize = 64;
+/// Entries of one bulk request of Dapr's API.
+pub const DAPR_BULK_ENTRIES_MAX: usize = 1_000;
+/// Events that a Dapr application gets at once when it wants several and doesn't say how many.
+pub const DAPR_BULK_EVENTS: u32 = 100;
+/// How long a sidecar may wait until it has as many events as it may bring this application at once, in milliseconds.
+pub const DAPR_BULK_WAIT_MS: u32 = 20;
+/// Rules of a Dapr application's subscription that are looked at.
+pub const DAPR_RULES_MAX: usize = 100;
+/// The longest time to live of an event that is published by Dapr's API, in seconds: about three centuries.
+pub const DAPR_TTL_S_MAX: i64 = 9_000_000_000;
+/// How much of a wrong value an answer of Dapr's API repeats, in characters.
+pub const DAPR_EXCERPT_CHARS_MAX: usize = 80;
 /// A `match` expression, in bytes.
 pub const MATCH_BYTES_MAX: usize = 1_000;
 /// Brackets within each other in a `match` expression.
