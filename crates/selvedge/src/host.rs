@@ -3,12 +3,15 @@
 //! The kernel has no clock and no I/O of its own. On Spin and the embedded engine the adapter is `spin`; tests bring
 //! their own.
 
+mod redis;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
 use selvedge_events::TypePattern;
 
+pub use self::redis::{RedisAnswer, RedisCommand};
 use crate::Error;
 use crate::http::{Answer, Call};
 
@@ -59,6 +62,15 @@ pub trait Platform {
 
     /// Sends an HTTP request and reads the whole answer. Dropping the future drops the request.
     fn send(&self, call: Call) -> LocalFuture<Result<Answer, Error>>;
+
+    /// Sends commands to the Redis server at a `redis://` or `rediss://` URL, in their order and over one connection, and
+    /// waits for no answer before it sends the next. Gives what each was answered, in their order. Dropping the future gives
+    /// up on the answers; what was sent may be run all the same.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when there is no connection to the server, and [`Error::Configuration`] when the URL is none or
+    /// the component may not use it. Neither shows the password that the URL may hold.
+    fn redis(&self, url: &str, commands: Vec<RedisCommand>) -> LocalFuture<Result<Vec<RedisAnswer>, Error>>;
 
     /// Ends after this time.
     fn wait(&self, duration_ms: u64) -> LocalFuture<()>;

@@ -40,6 +40,10 @@ pub const WEBHOOK_SECRETS_MAX: usize = 2;
 pub const WEBHOOK_SECRET_BYTES_MIN: usize = 24;
 /// A webhook's secret, in bytes.
 pub const WEBHOOK_SECRET_BYTES_MAX: usize = 64;
+/// Entries that a Redis stream keeps, unless a variable says otherwise.
+pub const REDIS_STREAM_ENTRIES: u32 = 100_000;
+/// The longest time between two looks for what consumers say of an event that was published, in milliseconds.
+pub const WORD_POLL_MS_MAX: u64 = 50;
 /// A `match` expression, in bytes.
 pub const MATCH_BYTES_MAX: usize = 1_000;
 /// Brackets within each other in a `match` expression.

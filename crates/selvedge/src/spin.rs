@@ -7,6 +7,7 @@ mod incoming;
 mod key_value;
 mod outgoing;
 mod platform;
+mod redis;
 
 pub use incoming::serve;
 pub use platform::host;

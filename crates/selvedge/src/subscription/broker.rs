@@ -94,6 +94,14 @@ impl Address {
         }
     }
 
+    /// The broker's own name, which is the same for all places in it: `redis`, `mqtt`, `kafka` or `dapr`.
+    pub fn broker(&self) -> &'static str {
+        match self {
+            Self::RedisChannel { .. } | Self::RedisStream { .. } => "redis",
+            Self::Mqtt { .. } | Self::Kafka { .. } | Self::Dapr { .. } => self.kind(),
+        }
+    }
+
     /// Whether a message can get lost after the broker took it: then only its consumers can say that it is done.
     pub fn loses_messages(&self) -> bool {
         matches!(self, Self::RedisChannel { .. } | Self::Mqtt { .. })

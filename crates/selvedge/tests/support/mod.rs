@@ -12,13 +12,16 @@ use std::rc::Rc;
 use futures::channel::oneshot;
 use futures::executor::{LocalPool, LocalSpawner};
 use futures::task::LocalSpawnExt;
-use selvedge::host::{Host, LocalFuture, Platform, Row, Value};
+use selvedge::host::{Host, LocalFuture, Platform, RedisAnswer, RedisCommand, Row, Value};
 use selvedge::http::{Answer, Call, Request, Response, StatusCode};
 use selvedge::schema::{self, Tables};
 use selvedge::subscription::Subscriptions;
 use selvedge::{Error, Function, Relay};
 
 pub const START_MS: i64 = 1_767_225_600_000;
+
+/// What a Redis server answers to one command; an error stands for a server that can't be reached.
+type Redis = Rc<dyn Fn(Host, &RedisCommand) -> Result<RedisAnswer, Error>>;
 
 /// What a component answers to.
 type Component = Rc<dyn Fn(Host, Call) -> LocalFuture<Result<Answer, Error>>>;
@@ -31,6 +34,9 @@ pub struct World {
     pub variables: RefCell<HashMap<String, String>>,
     components: RefCell<HashMap<String, Component>>,
     pub calls: RefCell<Vec<Call>>,
+    redis: RefCell<Option<Redis>>,
+    /// The commands that the Redis server got.
+    pub commands: RefCell<Vec<RedisCommand>>,
     pub statements: Cell<usize>,
     /// Texts that make every statement that holds them fail.
     pub broken_statements: RefCell<Vec<&'static str>>,
@@ -56,6 +62,8 @@ impl World {
             variables: RefCell::default(),
             components: RefCell::default(),
             calls: RefCell::default(),
+            redis: RefCell::default(),
+            commands: RefCell::default(),
             statements: Cell::new(0),
             broken_statements: RefCell::default(),
             broken_store: Cell::default(),
@@ -90,6 +98,13 @@ impl World {
     /// Answers all calls of a component.
     pub fn calls_of(&self, name: &str, answer: impl Fn(Host, Call) -> LocalFuture<Result<Answer, Error>> + 'static) {
         self.components.borrow_mut().insert(name.to_owned(), Rc::new(answer));
+    }
+
+    /// Puts a Redis server at `redis://tests`.
+    pub fn redis(&self, answer: impl Fn(Host, &RedisCommand) -> Result<RedisAnswer, Error> + 'static) {
+        *self.redis.borrow_mut() = Some(Rc::new(answer));
+        let variable = ("redis_url".to_owned(), "redis://tests".to_owned());
+        self.variables.borrow_mut().extend([variable]);
     }
 
     /// Puts a relay for these subscriptions where the bell is heard.
@@ -295,6 +310,19 @@ impl Platform for Handle {
                 })
             }),
         }
+    }
+
+    fn redis(&self, url: &str, commands: Vec<RedisCommand>) -> LocalFuture<Result<Vec<RedisAnswer>, Error>> {
+        assert_eq!(url, "redis://tests");
+        self.0.commands.borrow_mut().extend(commands.clone());
+        let redis = self.0.redis.borrow().clone();
+        let host = self.0.host();
+        Box::pin(async move {
+            match redis {
+                Some(answer) => commands.iter().map(|command| answer(host.clone(), command)).collect(),
+                None => std::future::pending().await,
+            }
+        })
     }
 
     fn wait(&self, duration_ms: u64) -> LocalFuture<()> {
