@@ -8,7 +8,7 @@ mod key_value;
 mod outgoing;
 mod platform;
 
-pub use incoming::serve;
+pub use incoming::{hear, serve};
 pub use platform::host;
 #[doc(hidden)]
 pub use spin_sdk::{wasip3, wit_bindgen};
