@@ -22,6 +22,7 @@ mod hot_swap;
 mod idempotency;
 mod journey;
 mod lost_bell;
+mod message_triggers;
 mod mutants;
 mod platform;
 mod real_process;

@@ -181,7 +181,9 @@ fn a_manifest_that_spin_would_refuse_is_refused() -> anyhow::Result<()> {
 #[test]
 fn a_component_that_asks_for_what_spin_has_not_is_refused() -> anyhow::Result<()> {
     let todos = bytes_of("todos")?;
-    assert_eq!(problems(&todos, TriggerType::Http), Vec::<String>::new());
+    for trigger in [TriggerType::Http, TriggerType::Redis, TriggerType::Mqtt] {
+        assert_eq!(problems(&todos, trigger), Vec::<String>::new());
+    }
     for (from, to) in [
         // Versions that no Spin 4.1 has, and an interface that nobody has.
         ("wasi:http/types@0.3.0", "wasi:http/types@0.4.0"),
@@ -201,9 +203,9 @@ fn a_component_that_its_trigger_cannot_call_is_refused() -> anyhow::Result<()> {
     assert_eq!(problems(&cron, TriggerType::Cron), Vec::<String>::new());
     for (bytes, trigger) in [
         (&cron, TriggerType::Http),
+        (&cron, TriggerType::Redis),
+        (&cron, TriggerType::Mqtt),
         (&todos, TriggerType::Cron),
-        (&todos, TriggerType::Redis),
-        (&todos, TriggerType::Mqtt),
     ] {
         let found = problems(bytes, trigger);
         assert!(

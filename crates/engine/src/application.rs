@@ -9,6 +9,7 @@ use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError};
 
 use crate::Error;
@@ -32,6 +33,7 @@ pub(crate) struct Inner {
     pub program: Arc<Program>,
     pub ports: Ports,
     pub cron_triggers: Vec<CronTrigger>,
+    pub redis_triggers: Vec<RedisTrigger>,
     router: Router,
     components: BTreeMap<String, Arc<Component>>,
     in_work: Semaphore,
@@ -41,6 +43,13 @@ pub(crate) struct Inner {
 pub(crate) struct CronTrigger {
     pub component: Arc<Component>,
     pub schedule: CronSchedule,
+}
+
+/// One `[[trigger.redis]]`.
+pub(crate) struct RedisTrigger {
+    pub component: Arc<Component>,
+    pub address: String,
+    pub channel: String,
 }
 
 impl Application {
@@ -67,11 +76,17 @@ impl Application {
                 }
             }
             let cron_triggers = program.cron_triggers(&components);
+            let redis_triggers = program.redis_triggers(&components, variables);
+            let redis_triggers = redis_triggers.unwrap_or_else(|error| {
+                failure.get_or_insert(error);
+                Vec::new()
+            });
             let in_work = Semaphore::new(limits::REQUESTS_IN_WORK_MAX);
             Inner {
                 program,
                 ports,
                 cron_triggers,
+                redis_triggers,
                 router,
                 components,
                 in_work,
@@ -101,6 +116,14 @@ impl Application {
         triggers::cron::fire(component, self.0.ports.clock.wall_ns() / 1_000_000_000).await
     }
 
+    /// One message of a Redis channel for a component, now.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where the component traps, takes too long, or answers an error.
+    pub async fn redis_message(&self, component: &Component, payload: Vec<u8>) -> Result<(), Error> {
+        triggers::redis::deliver(component, payload).await
+    }
+
     /// The component of that id.
     pub fn component(&self, id: &str) -> Option<&Arc<Component>> {
         self.0.component(id)
@@ -113,17 +136,23 @@ impl Application {
 
     /// Runs all triggers until `stop` resolves, then lets requests in work end.
     pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        let cron = triggers::cron::run(self.0.clone());
         let http = triggers::http::serve(self.0.clone(), listener, stop);
-        let cron = tokio::spawn(cron);
+        let mut others = JoinSet::new();
+        others.spawn(triggers::cron::run(self.0.clone()));
+        others.spawn(triggers::redis::run(self.0.clone()));
         http.await;
-        cron.abort();
+        others.shutdown().await;
     }
 }
 
 impl Inner {
     pub fn component(&self, id: &str) -> Option<&Arc<Component>> {
         self.components.get(id)
+    }
+
+    /// Writes a line to a component's log.
+    pub fn log(&self, component: &str, line: &str) {
+        self.ports.output.write(component, 2, format!("{line}\n").as_bytes());
     }
 
     /// Routes and answers a request from outside; `Err` is the engine's own refusal.
@@ -156,8 +185,7 @@ impl Inner {
         }
         let _permit = self.in_work.acquire().await;
         self.call(component, request).await.map_err(|error| {
-            let text = format!("{error}\n");
-            self.ports.output.write(component.id(), 2, text.as_bytes());
+            self.log(component.id(), &error.to_string());
             let detail = "the function failed while it answered; its log says why";
             refuse(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error", detail)
         })

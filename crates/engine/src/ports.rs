@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use http_body_util::combinators::UnsyncBoxBody;
 
 /// A message body as it crosses the engine: streamed, not buffered.
@@ -154,6 +155,8 @@ pub trait Network: Send + Sync + 'static {
     async fn send(&self, request: OutboundRequest) -> Result<http::Response<Body>, wasmtime_wasi_http::Error>;
     /// A connection to a Redis server; the address is a `redis://` or `rediss://` URL.
     async fn redis(&self, address: &str) -> Result<Arc<dyn RedisConnection>, RedisError>;
+    /// The messages of these channels of a Redis server, from now on; the stream ends when the connection is lost.
+    async fn redis_messages(&self, address: &str, channels: &[String]) -> Result<RedisMessages, RedisError>;
     /// A connection to an MQTT broker.
     async fn mqtt(&self, options: MqttOptions) -> Result<Arc<dyn MqttConnection>, MqttError>;
 }
@@ -204,6 +207,18 @@ pub trait RedisConnection: Send + Sync + 'static {
     /// Runs one command; a nested answer is flattened.
     async fn execute(&self, command: &str, arguments: Vec<RedisParameter>) -> Result<Vec<RedisValue>, RedisError>;
 }
+
+/// A message of a Redis channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisMessage {
+    /// The channel.
+    pub channel: String,
+    /// What was published.
+    pub payload: Vec<u8>,
+}
+
+/// Messages as they come.
+pub type RedisMessages = BoxStream<'static, RedisMessage>;
 
 /// How a message is to be delivered by an MQTT broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,10 +9,10 @@ use tempfile::TempDir;
 use wasmtime::component::InstancePre;
 
 use crate::Error;
-use crate::application::CronTrigger;
+use crate::application::{CronTrigger, RedisTrigger};
 use crate::component::{Component, compile::Compiler};
 use crate::config::{
-    AllowedHosts, ComponentVariables, HttpHandler, HttpRoute, Manifest, Router, RuntimeConfig, Variables,
+    AllowedHosts, ComponentVariables, ConfigError, HttpHandler, HttpRoute, Manifest, Router, RuntimeConfig, Variables,
 };
 use crate::host::InstanceState;
 use crate::limits;
@@ -120,6 +120,33 @@ impl Program {
             })
         };
         triggers.filter_map(bind).collect()
+    }
+
+    pub(crate) fn redis_triggers(
+        &self,
+        components: &BTreeMap<String, Arc<Component>>,
+        variables: &Variables,
+    ) -> Result<Vec<RedisTrigger>, Error> {
+        let triggers = self.manifest.triggers.redis.iter();
+        let bind = |trigger: &crate::config::RedisTrigger| {
+            let at = || self.manifest.at(trigger.line);
+            let address = variables.expand_at(&trigger.address, at())?;
+            if !address.starts_with("redis://") && !address.starts_with("rediss://") {
+                // The value isn't shown: it may hold a password.
+                let problem = format!(
+                    "the address \"{}\" of the redis trigger of \"{}\" is no redis:// or rediss:// URL with the values that its \
+                     variables have",
+                    trigger.address, trigger.component
+                );
+                return Err(ConfigError::invalid(at(), problem, "set the variables, or correct the address").into());
+            }
+            Ok(RedisTrigger {
+                component: components[&trigger.component].clone(),
+                address,
+                channel: variables.expand_at(&trigger.channel, at())?,
+            })
+        };
+        triggers.map(bind).collect()
     }
 
     /// The public routes, as `(route, component)`, in the manifest's order.

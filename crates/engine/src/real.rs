@@ -16,6 +16,7 @@ mod network;
 mod output;
 mod random;
 mod redis;
+mod redis_messages;
 mod sqlite;
 mod sqlite_file;
 mod sqlite_session;

@@ -24,6 +24,8 @@ pub const BROKER_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub const BROKER_RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a Redis server may take to answer a component's command: longer, because commands such as BLPOP wait.
 pub const REDIS_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection that waits for messages may be silent before the server is asked whether it is still there.
+pub const BROKER_SILENCE: Duration = Duration::from_secs(15);
 /// Messages that wait for the MQTT event loop of one connection.
 pub const MQTT_QUEUE_MAX: usize = 1_000;
 /// What an HTTP timeout is where the component doesn't set one. Spin's default.

@@ -9,8 +9,9 @@ use wasmtime_wasi_http::Error;
 use super::http_client::HttpClient;
 use super::mqtt::RealMqttConnection;
 use super::redis::RealRedisConnection;
+use super::redis_messages;
 use crate::ports::{
-    Body, MqttConnection, MqttError, MqttOptions, Network, OutboundRequest, RedisConnection, RedisError,
+    Body, MqttConnection, MqttError, MqttOptions, Network, OutboundRequest, RedisConnection, RedisError, RedisMessages,
 };
 
 /// The machine's network. HTTP connections are kept and shared by all components.
@@ -34,6 +35,10 @@ impl Network for RealNetwork {
 
     async fn redis(&self, address: &str) -> Result<Arc<dyn RedisConnection>, RedisError> {
         Ok(Arc::new(RealRedisConnection::open(address).await?))
+    }
+
+    async fn redis_messages(&self, address: &str, channels: &[String]) -> Result<RedisMessages, RedisError> {
+        redis_messages::subscribe(address, channels).await
     }
 
     async fn mqtt(&self, options: MqttOptions) -> Result<Arc<dyn MqttConnection>, MqttError> {

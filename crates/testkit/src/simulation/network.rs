@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use selvedge_engine::ports::{
-    Body, MqttConnection, MqttError, MqttOptions, Network, OutboundRequest, RedisConnection, RedisError,
+    Body, MqttConnection, MqttError, MqttOptions, Network, OutboundRequest, RedisConnection, RedisError, RedisMessages,
 };
 use wasmtime_wasi_http::Error;
 
@@ -101,6 +101,12 @@ impl Network for SimulatedNetwork {
     }
 
     async fn redis(&self, _address: &str) -> Result<Arc<dyn RedisConnection>, RedisError> {
+        Err(RedisError::Other(
+            "connection refused: this world has no Redis server".to_owned(),
+        ))
+    }
+
+    async fn redis_messages(&self, _address: &str, _channels: &[String]) -> Result<RedisMessages, RedisError> {
         Err(RedisError::Other(
             "connection refused: this world has no Redis server".to_owned(),
         ))
