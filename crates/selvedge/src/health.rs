@@ -82,14 +82,20 @@ pub async fn breakers(host: &Host, components: &[&str]) -> Result<Vec<Report>, E
 /// Asks the brokers to which these subscriptions publish, or that they hear, whether they are there: each once, by its name. An
 /// error shows no password.
 pub async fn brokers(host: &Host, subscriptions: &Subscriptions) -> Vec<(&'static str, Result<(), Error>)> {
-    let addresses: BTreeMap<_, _> = subscriptions.addresses().map(|address| (address.broker(), address)).collect();
+    let addresses: BTreeMap<_, _> = subscriptions
+        .addresses()
+        .map(|address| (address.broker(), address))
+        .collect();
     let check = |(name, address): (&'static str, _)| async move {
         let asked = std::pin::pin!(publish::check(host, address));
         let checked = match select(asked, host.wait(limits::HEALTH_TIMEOUT_MS)).await {
             Either::Left((checked, _)) => checked,
             Either::Right(_) => Err(Error::Broker {
                 address: name.to_owned(),
-                reason: format!("it takes connections and gives no answer within {} ms", limits::HEALTH_TIMEOUT_MS),
+                reason: format!(
+                    "it takes connections and gives no answer within {} ms",
+                    limits::HEALTH_TIMEOUT_MS
+                ),
             }),
         };
         (name, checked)

@@ -104,7 +104,12 @@ fn a_message_is_a_batch_that_its_consumer_settles() {
     assert_eq!((messages.len(), messages[0].len()), (1, 3));
     let event = &messages[0][0];
     assert_eq!(
-        (&event["id"], &event["specversion"], &event["data"], &event["deliveryattempt"]),
+        (
+            &event["id"],
+            &event["specversion"],
+            &event["data"],
+            &event["deliveryattempt"]
+        ),
         (&"1".into(), &"1.0".into(), &"data".into(), &1.into())
     );
     assert_eq!(world.rows("SELECT cursor FROM subscriptions"), ["4"]);
@@ -133,7 +138,12 @@ fn while_nobody_listens_an_event_waits() {
     append(&world, ["1", "2"], "todos.task.created");
     drain(&world, &relay);
     let rows = exceptions(&world);
-    assert!(rows.len() == 2 && rows.iter().all(|row| row.starts_with("retry|1|0|redis:todos: nobody listens")));
+    assert!(
+        rows.len() == 2
+            && rows
+                .iter()
+                .all(|row| row.starts_with("retry|1|0|redis:todos: nobody listens"))
+    );
 
     let listening = Rc::new(taking_all("all"));
     world.redis(move |host, command| {
@@ -155,13 +165,18 @@ fn a_lost_message_is_published_again_event_by_event() {
     drain(&world, &relay);
     let rows = exceptions(&world);
     assert!(
-        rows.iter().all(|row| row.starts_with("retry|1|1|redis:todos: all didn't say within 5000 ms")),
+        rows.iter()
+            .all(|row| row.starts_with("retry|1|1|redis:todos: all didn't say within 5000 ms")),
         "{rows:?}"
     );
     let failed = world.rows("SELECT DISTINCT last_at_ms FROM exceptions");
     assert_eq!(failed, [(begun_ms + 5_000).to_string()], "the timeout bounds it");
     drain_later(&world, &relay);
-    assert_eq!(attempts(&world), [vec![1, 1], vec![2], vec![2]], "one that kills its consumer takes no other with it");
+    assert_eq!(
+        attempts(&world),
+        [vec![1, 1], vec![2], vec![2]],
+        "one that kills its consumer takes no other with it"
+    );
 }
 
 #[test]
@@ -196,7 +211,9 @@ fn retry_and_drop_are_heard_at_once() {
     let begun_ms = world.now_ms();
     drain(&world, &relay);
     assert_eq!(exceptions(&world), ["retry|1|0|not yet", "dead|1|0|never"]);
-    let failed_ms: i64 = world.rows("SELECT MAX(last_at_ms) FROM exceptions")[0].parse().expect("a time");
+    let failed_ms: i64 = world.rows("SELECT MAX(last_at_ms) FROM exceptions")[0]
+        .parse()
+        .expect("a time");
     assert!(failed_ms < begun_ms + 100, "the timeout isn't waited for");
     assert!(words(&world).is_empty(), "{:?}", words(&world));
     for _ in 0..2 {
@@ -220,7 +237,11 @@ fn a_redriven_event_goes_on_with_its_numbers() {
     let all = Selection::Matching(Filter::default(), None);
     dead_letter::redrive(&world.host(), &all, 100, world.now_ms()).expect("writable");
     drain_later(&world, &relay);
-    assert_eq!(attempts(&world), [[1], [2]], "a number that was claimed isn't used again");
+    assert_eq!(
+        attempts(&world),
+        [[1], [2]],
+        "a number that was claimed isn't used again"
+    );
     assert!(heard(&world, "all") == 1 && exceptions(&world).is_empty());
 }
 
@@ -274,7 +295,10 @@ fn a_stream_of_events_stops_at_one_that_fails() {
         selvedge::journal::append(&world.host(), stream, version, vec![event]).expect("new");
     }
     drain(&world, &relay);
-    let streams: Vec<_> = published(&world)[0].iter().map(|event| event["deliverystream"].clone()).collect();
+    let streams: Vec<_> = published(&world)[0]
+        .iter()
+        .map(|event| event["deliverystream"].clone())
+        .collect();
     assert_eq!(streams, [0, 0, 1, 0]);
     failing.set(false);
     drain_later(&world, &relay);
@@ -302,7 +326,11 @@ fn a_stream_keeps_what_it_is_given() {
     drain(&world, &relay);
     let commands = world.commands.borrow();
     assert_eq!(commands.len(), 2);
-    let texts: Vec<_> = commands[0].arguments.iter().map(|argument| str::from_utf8(argument).expect("text")).collect();
+    let texts: Vec<_> = commands[0]
+        .arguments
+        .iter()
+        .map(|argument| str::from_utf8(argument).expect("text"))
+        .collect();
     let entries = limits::REDIS_STREAM_ENTRIES.to_string();
     assert_eq!(texts[..6], ["todos", "MAXLEN", "~", &*entries, "*", "event"]);
     let event: Json = serde_json::from_str(texts[6]).expect("JSON");
@@ -336,19 +364,28 @@ fn a_server_that_is_not_there_or_never_answers_is_a_failed_attempt_of_all() {
         drain(&world, &relay);
         let rows = exceptions(&world);
         assert!(
-            rows.len() == 2 && rows.iter().all(|row| row.starts_with("retry|1|0|") && row.ends_with("connection refused")),
+            rows.len() == 2
+                && rows
+                    .iter()
+                    .all(|row| row.starts_with("retry|1|0|") && row.ends_with("connection refused")),
             "{rows:?}"
         );
     }
     for subscription in [CHANNEL, STREAM] {
         let world = World::new(&[]);
         let relay = world.relay(subscription);
-        world.variables.borrow_mut().insert("redis_url".to_owned(), "redis://tests".to_owned());
+        world
+            .variables
+            .borrow_mut()
+            .insert("redis_url".to_owned(), "redis://tests".to_owned());
         append(&world, ["1", "2"], "todos.task.created");
         drain(&world, &relay);
         let rows = exceptions(&world);
         assert!(
-            rows.len() == 2 && rows.iter().all(|row| row.starts_with("retry|1|0|") && row.contains("no answer within 5000 ms")),
+            rows.len() == 2
+                && rows
+                    .iter()
+                    .all(|row| row.starts_with("retry|1|0|") && row.contains("no answer within 5000 ms")),
             "{rows:?}"
         );
     }
@@ -360,12 +397,21 @@ fn a_relay_that_was_not_told_the_server_says_so() {
     let relay = world.relay(STREAM);
     append(&world, ["1"], "todos.task.created");
     drain(&world, &relay);
-    assert!(exceptions(&world)[0].contains("redis_url is empty"), "{:?}", exceptions(&world));
-    world.variables.borrow_mut().extend([("redis_url", "redis://tests"), ("redis_stream_entries", "many")].map(
-        |(name, value)| (name.to_owned(), value.to_owned()),
-    ));
+    assert!(
+        exceptions(&world)[0].contains("redis_url is empty"),
+        "{:?}",
+        exceptions(&world)
+    );
+    world.variables.borrow_mut().extend(
+        [("redis_url", "redis://tests"), ("redis_stream_entries", "many")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
     drain_later(&world, &relay);
-    assert!(exceptions(&world)[0].contains("redis_stream_entries must be a number"), "{:?}", exceptions(&world));
+    assert!(
+        exceptions(&world)[0].contains("redis_stream_entries must be a number"),
+        "{:?}",
+        exceptions(&world)
+    );
 }
 
 #[test]
@@ -375,8 +421,14 @@ fn markers_and_words_of_consumers_are_collected() {
     drain(&world, &relay);
     assert_eq!(world.store.borrow().len(), 3);
     // Consumer and relay died with the first attempt.
-    world.store.borrow_mut().insert("claim/all//tests/2/1".to_owned(), b"1".to_vec());
-    world.store.borrow_mut().insert("outcome/all//tests/3/1".to_owned(), b"RETRY x".to_vec());
+    world
+        .store
+        .borrow_mut()
+        .insert("claim/all//tests/2/1".to_owned(), b"1".to_vec());
+    world
+        .store
+        .borrow_mut()
+        .insert("outcome/all//tests/3/1".to_owned(), b"RETRY x".to_vec());
     world.set_now_ms(world.now_ms() + limits::MARKER_RETENTION_MS + 1);
     drain(&world, &relay);
     assert!(world.store.borrow().is_empty(), "{:?}", world.store.borrow());

@@ -116,8 +116,13 @@ fn keys(subscription: &Subscription, source: &str, id: &str) -> Vec<String> {
             message::outcome_key(name, source, id, 1),
         ]
     };
-    let markers = subscription.marked_by().iter().map(|name| inbox::marker(name, source, id));
-    markers.chain(subscription.consumers().iter().flat_map(of_attempt)).collect()
+    let markers = subscription
+        .marked_by()
+        .iter()
+        .map(|name| inbox::marker(name, source, id));
+    markers
+        .chain(subscription.consumers().iter().flat_map(of_attempt))
+        .collect()
 }
 
 /// Notes that markers up to here may be gone, unless something could be delivered again meanwhile: then nothing is to

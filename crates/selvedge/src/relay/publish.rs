@@ -22,7 +22,13 @@ pub(super) async fn all(host: &Host, parcel: &Parcel, broker: &Broker, bodies: V
     let published = match address {
         Address::RedisChannel { channel } if broker.consumers.is_empty() => {
             let messages = bodies.into_iter().map(|body| (body, 1)).collect();
-            acknowledged(host, parcel, address, redis::to_channel(host, address, channel, messages)).await
+            acknowledged(
+                host,
+                parcel,
+                address,
+                redis::to_channel(host, address, channel, messages),
+            )
+            .await
         }
         Address::RedisChannel { channel } => {
             let send = |letters| redis::to_channel(host, address, channel, vec![redis::batch(letters)]);
@@ -55,7 +61,10 @@ async fn acknowledged(
     address: &Address,
     publish: impl Future<Output = Result<Vec<Outcome>, Error>>,
 ) -> Result<Delivered, Error> {
-    within(host, parcel, address, publish).await.flatten().map(Delivered::Answered)
+    within(host, parcel, address, publish)
+        .await
+        .flatten()
+        .map(Delivered::Answered)
 }
 
 /// Gives up on the broker when a delivery of the subscription may take no longer.

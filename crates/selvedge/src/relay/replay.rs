@@ -159,7 +159,11 @@ fn traceparent(extensions: &str) -> Option<String> {
 
 /// Takes out what is done.
 fn mark_done(host: &Host, events: &mut [Passed]) -> Result<(), Error> {
-    let keys: Vec<String> = events.iter().filter_map(|event| event.missing.clone()).flatten().collect();
+    let keys: Vec<String> = events
+        .iter()
+        .filter_map(|event| event.missing.clone())
+        .flatten()
+        .collect();
     if keys.is_empty() {
         return Ok(());
     }

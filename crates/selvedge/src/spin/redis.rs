@@ -67,9 +67,10 @@ fn unreachable(url: &str, error: RedisError) -> Error {
     match error {
         RedisError::InvalidAddress => Error::Configuration {
             name: "the Redis URL".to_owned(),
-            reason: "isn't `redis://[user:password@]host[:port]` (or `rediss://…`), or the component may not use it: add \
+            reason:
+                "isn't `redis://[user:password@]host[:port]` (or `rediss://…`), or the component may not use it: add \
                      its host to the component's allowed_outbound_hosts in spin.toml"
-                .to_owned(),
+                    .to_owned(),
         },
         RedisError::Other(detail) => Error::Unreachable {
             target: "the Redis server".to_owned(),

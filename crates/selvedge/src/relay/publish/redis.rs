@@ -37,7 +37,11 @@ pub(super) async fn to_stream(
 ) -> Result<Vec<Outcome>, Error> {
     let entries = stream_entries(host).await?.to_string();
     let append = |body| {
-        let trimmed = RedisCommand::new("XADD").with(stream).with("MAXLEN").with("~").with(&*entries);
+        let trimmed = RedisCommand::new("XADD")
+            .with(stream)
+            .with("MAXLEN")
+            .with("~")
+            .with(&*entries);
         trimmed.with("*").with(FIELD).with(body)
     };
     let answers = run(host, address, bodies.into_iter().map(append).collect()).await?;
@@ -82,8 +86,9 @@ async fn run(host: &Host, address: &Address, commands: Vec<RedisCommand>) -> Res
 async fn url(host: &Host) -> Result<String, Error> {
     host.variable(URL).await?.ok_or_else(|| Error::Configuration {
         name: format!("the variable {URL}"),
-        reason: "is empty: set it to the server's URL, redis://[user:password@]host[:port], and give it to the component"
-            .to_owned(),
+        reason:
+            "is empty: set it to the server's URL, redis://[user:password@]host[:port], and give it to the component"
+                .to_owned(),
     })
 }
 
@@ -110,7 +115,9 @@ fn outcome(address: &Address, answer: RedisAnswer) -> Outcome {
 
 /// What the server or the host said, and what to do where that is known.
 fn refusal(detail: &str) -> String {
-    let is_about_password = ["WRONGPASS", "NOAUTH", "uthentication"].iter().any(|word| detail.contains(word));
+    let is_about_password = ["WRONGPASS", "NOAUTH", "uthentication"]
+        .iter()
+        .any(|word| detail.contains(word));
     if is_about_password {
         format!("{detail}: check user and password in the variable {URL}")
     } else {

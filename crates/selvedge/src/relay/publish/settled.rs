@@ -78,7 +78,9 @@ fn address(body: &[u8], attempt: u32, stream: Option<usize>) -> Vec<u8> {
         // An event that came in with such an attribute: it isn't the relay's.
         true => {
             let mut event = json::decode(body).expect("the relay wrote a CloudEvent");
-            event.extensions.retain(|name, _: &mut ExtensionValue| name != DELIVERY_ATTEMPT && name != DELIVERY_STREAM);
+            event
+                .extensions
+                .retain(|name, _: &mut ExtensionValue| name != DELIVERY_ATTEMPT && name != DELIVERY_STREAM);
             serde_json::to_vec(&event).expect("an event can be written as JSON")
         }
     };
@@ -191,7 +193,10 @@ impl<'p> Words<'p> {
     fn forget(&self, host: &Host) -> Result<(), Error> {
         let mut keys = Vec::new();
         for (place, heard) in self.heard.iter().enumerate() {
-            let failed = heard.iter().zip(self.consumers).filter(|(heard, _)| **heard != Some(Outcome::Success));
+            let failed = heard
+                .iter()
+                .zip(self.consumers)
+                .filter(|(heard, _)| **heard != Some(Outcome::Success));
             for (_, consumer) in failed {
                 let Known { source, id } = &self.events[place];
                 keys.push(self.outcome_key(place, consumer));
