@@ -161,12 +161,7 @@ pub trait Network: Send + Sync + 'static {
     async fn mqtt(&self, options: MqttOptions) -> Result<Arc<dyn MqttConnection>, MqttError>;
     /// The messages of an MQTT broker whose topic fits `filter`, which may hold wildcards, from now on; the stream ends when the
     /// connection is lost.
-    async fn mqtt_messages(
-        &self,
-        options: MqttOptions,
-        filter: &str,
-        qos: MqttQos,
-    ) -> Result<MqttMessages, MqttError>;
+    async fn mqtt_messages(&self, options: MqttOptions, filter: &str, qos: MqttQos) -> Result<MqttMessages, MqttError>;
 }
 
 /// Why a Redis call failed; the same cases as `spin:redis`'s `error`.

@@ -163,7 +163,10 @@ impl Program {
                 unreachable!("a manifest with an mqtt trigger and no broker is refused")
             };
             let address = variables.expand_at(&broker.address, at())?;
-            if !["mqtt://", "mqtts://", "tcp://", "ssl://"].iter().any(|scheme| address.starts_with(scheme)) {
+            if !["mqtt://", "mqtts://", "tcp://", "ssl://"]
+                .iter()
+                .any(|scheme| address.starts_with(scheme))
+            {
                 let problem = format!(
                     "the address \"{}\" of [application.trigger.mqtt] is no mqtt:// or mqtts:// URL with the values that its \
                      variables have",

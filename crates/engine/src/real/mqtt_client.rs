@@ -31,8 +31,8 @@ pub(super) fn options(options: MqttOptions) -> Result<rumqttc::MqttOptions, Mqtt
     };
     // rumqttc panics at these two.
     let no_message_in_flight = of("inflight_num").is_some_and(|number| number.parse() == Ok(0u16));
-    let nameless_session =
-        of("clean_session").is_some_and(|clean| clean == "false") && of("client_id").is_some_and(|name| name.is_empty());
+    let nameless_session = of("clean_session").is_some_and(|clean| clean == "false")
+        && of("client_id").is_some_and(|name| name.is_empty());
     if no_message_in_flight || nameless_session {
         return Err(MqttError::InvalidAddress);
     }

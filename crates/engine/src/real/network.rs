@@ -12,7 +12,8 @@ use super::mqtt_messages;
 use super::redis::RealRedisConnection;
 use super::redis_messages;
 use crate::ports::{
-    Body, MqttConnection, MqttError, MqttMessages, MqttOptions, MqttQos, Network, OutboundRequest, RedisConnection, RedisError, RedisMessages,
+    Body, MqttConnection, MqttError, MqttMessages, MqttOptions, MqttQos, Network, OutboundRequest, RedisConnection,
+    RedisError, RedisMessages,
 };
 
 /// The machine's network. HTTP connections are kept and shared by all components.
@@ -46,12 +47,7 @@ impl Network for RealNetwork {
         Ok(Arc::new(RealMqttConnection::open(options)?))
     }
 
-    async fn mqtt_messages(
-        &self,
-        options: MqttOptions,
-        filter: &str,
-        qos: MqttQos,
-    ) -> Result<MqttMessages, MqttError> {
+    async fn mqtt_messages(&self, options: MqttOptions, filter: &str, qos: MqttQos) -> Result<MqttMessages, MqttError> {
         mqtt_messages::subscribe(options, filter, qos).await
     }
 }

@@ -81,8 +81,10 @@ impl Listener for Subscriber {
 
     fn say(&self, line: &str) {
         let trigger = self.trigger();
-        self.application
-            .log(trigger.component.id(), &format!("the MQTT trigger of {}: {line}", trigger.topic));
+        self.application.log(
+            trigger.component.id(),
+            &format!("the MQTT trigger of {}: {line}", trigger.topic),
+        );
     }
 }
 
