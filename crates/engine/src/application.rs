@@ -20,7 +20,7 @@ use crate::config::{
 };
 use crate::host::call::Caller;
 use crate::limits;
-use crate::ports::{Body, Ports};
+use crate::ports::{Body, MqttMessage, MqttOptions, MqttQos, Ports};
 use crate::program::Program;
 use crate::triggers;
 
@@ -34,6 +34,7 @@ pub(crate) struct Inner {
     pub ports: Ports,
     pub cron_triggers: Vec<CronTrigger>,
     pub redis_triggers: Vec<RedisTrigger>,
+    pub mqtt_triggers: Vec<MqttTrigger>,
     router: Router,
     components: BTreeMap<String, Arc<Component>>,
     in_work: Semaphore,
@@ -50,6 +51,14 @@ pub(crate) struct RedisTrigger {
     pub component: Arc<Component>,
     pub address: String,
     pub channel: String,
+}
+
+/// One `[[trigger.mqtt]]`.
+pub(crate) struct MqttTrigger {
+    pub component: Arc<Component>,
+    pub broker: MqttOptions,
+    pub topic: String,
+    pub qos: MqttQos,
 }
 
 impl Application {
@@ -81,12 +90,18 @@ impl Application {
                 failure.get_or_insert(error);
                 Vec::new()
             });
+            let mqtt_triggers = program.mqtt_triggers(&components, variables);
+            let mqtt_triggers = mqtt_triggers.unwrap_or_else(|error| {
+                failure.get_or_insert(error);
+                Vec::new()
+            });
             let in_work = Semaphore::new(limits::REQUESTS_IN_WORK_MAX);
             Inner {
                 program,
                 ports,
                 cron_triggers,
                 redis_triggers,
+                mqtt_triggers,
                 router,
                 components,
                 in_work,
@@ -124,6 +139,14 @@ impl Application {
         triggers::redis::deliver(component, payload).await
     }
 
+    /// One message of an MQTT topic for a component, now.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where the component traps, takes too long, or answers an error.
+    pub async fn mqtt_message(&self, component: &Component, message: MqttMessage) -> Result<(), Error> {
+        triggers::mqtt::deliver(component, message).await
+    }
+
     /// The component of that id.
     pub fn component(&self, id: &str) -> Option<&Arc<Component>> {
         self.0.component(id)
@@ -140,6 +163,7 @@ impl Application {
         let mut others = JoinSet::new();
         others.spawn(triggers::cron::run(self.0.clone()));
         others.spawn(triggers::redis::run(self.0.clone()));
+        others.spawn(triggers::mqtt::run(self.0.clone()));
         http.await;
         others.shutdown().await;
     }

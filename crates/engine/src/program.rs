@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use wasmtime::component::InstancePre;
 
 use crate::Error;
-use crate::application::{CronTrigger, RedisTrigger};
+use crate::application::{CronTrigger, MqttTrigger, RedisTrigger};
 use crate::component::{Component, compile::Compiler};
 use crate::config::{
     AllowedHosts, ComponentVariables, ConfigError, HttpHandler, HttpRoute, Manifest, Router, RuntimeConfig, Variables,
 };
 use crate::host::InstanceState;
 use crate::limits;
+use crate::ports::{MqttOptions, MqttQos};
 
 mod files;
 
@@ -147,6 +149,48 @@ impl Program {
             })
         };
         triggers.map(bind).collect()
+    }
+
+    pub(crate) fn mqtt_triggers(
+        &self,
+        components: &BTreeMap<String, Arc<Component>>,
+        variables: &Variables,
+    ) -> Result<Vec<MqttTrigger>, Error> {
+        let triggers = &self.manifest.triggers;
+        let bind = |trigger: &crate::config::MqttTrigger| {
+            let at = || self.manifest.at(trigger.line);
+            let Some(broker) = &triggers.mqtt_broker else {
+                unreachable!("a manifest with an mqtt trigger and no broker is refused")
+            };
+            let address = variables.expand_at(&broker.address, at())?;
+            if !["mqtt://", "mqtts://", "tcp://", "ssl://"]
+                .iter()
+                .any(|scheme| address.starts_with(scheme))
+            {
+                let problem = format!(
+                    "the address \"{}\" of [application.trigger.mqtt] is no mqtt:// or mqtts:// URL with the values that its \
+                     variables have",
+                    broker.address
+                );
+                return Err(ConfigError::invalid(at(), problem, "set the variables, or correct the address").into());
+            }
+            Ok(MqttTrigger {
+                component: components[&trigger.component].clone(),
+                broker: MqttOptions {
+                    address,
+                    username: variables.expand_at(&broker.username, at())?,
+                    password: variables.expand_at(&broker.password, at())?,
+                    keep_alive: Duration::from_secs(broker.keep_alive_s),
+                },
+                topic: variables.expand_at(&trigger.topic, at())?,
+                qos: match trigger.qos {
+                    0 => MqttQos::AtMostOnce,
+                    1 => MqttQos::AtLeastOnce,
+                    _ => MqttQos::ExactlyOnce,
+                },
+            })
+        };
+        triggers.mqtt.iter().map(bind).collect()
     }
 
     /// The public routes, as `(route, component)`, in the manifest's order.

@@ -12,6 +12,8 @@ mod key_value_file;
 mod key_value_redis;
 pub mod limits;
 mod mqtt;
+mod mqtt_client;
+mod mqtt_messages;
 mod network;
 mod output;
 mod random;

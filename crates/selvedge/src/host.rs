@@ -3,6 +3,7 @@
 //! The kernel has no clock and no I/O of its own. On Spin and the embedded engine the adapter is `spin`; tests bring
 //! their own.
 
+mod mqtt;
 mod redis;
 
 use std::future::Future;
@@ -11,6 +12,7 @@ use std::rc::Rc;
 
 use selvedge_events::TypePattern;
 
+pub use self::mqtt::{MqttBroker, MqttMessage};
 pub use self::redis::{RedisAnswer, RedisCommand};
 use crate::Error;
 use crate::http::{Answer, Call};
@@ -71,6 +73,14 @@ pub trait Platform {
     /// [`Error::Unreachable`] when there is no connection to the server, and [`Error::Configuration`] when the URL is none or
     /// the component may not use it. Neither shows the password that the URL may hold.
     fn redis(&self, url: &str, commands: Vec<RedisCommand>) -> LocalFuture<Result<Vec<RedisAnswer>, Error>>;
+
+    /// Publishes messages to an MQTT broker at QoS 1, in their order and over one connection, and ends when the broker has
+    /// acknowledged all of them. Dropping the future gives up on that; what was sent may be published all the same.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when the broker doesn't take the connection or loses it, and [`Error::Configuration`] when the URL
+    /// is none or the component may not use it. Some of the messages may be published all the same.
+    fn mqtt(&self, broker: &MqttBroker, messages: Vec<MqttMessage>) -> LocalFuture<Result<(), Error>>;
 
     /// Ends after this time.
     fn wait(&self, duration_ms: u64) -> LocalFuture<()>;

@@ -42,6 +42,10 @@ pub const WEBHOOK_SECRET_BYTES_MIN: usize = 24;
 pub const WEBHOOK_SECRET_BYTES_MAX: usize = 64;
 /// Entries that a Redis stream keeps, unless a variable says otherwise.
 pub const REDIS_STREAM_ENTRIES: u32 = 100_000;
+/// An MQTT packet, in bytes: an event as JSON, at its longest, and its topic.
+pub const MQTT_PACKET_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// An MQTT topic, in bytes.
+pub const MQTT_TOPIC_BYTES_MAX: usize = 65_535;
 /// The longest time between two looks for what consumers say of an event that was published, in milliseconds.
 pub const WORD_POLL_MS_MAX: u64 = 50;
 /// A `match` expression, in bytes.

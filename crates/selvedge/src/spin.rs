@@ -5,6 +5,7 @@
 mod database;
 mod incoming;
 mod key_value;
+mod mqtt;
 mod outgoing;
 mod platform;
 mod redis;

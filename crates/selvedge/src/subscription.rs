@@ -235,8 +235,13 @@ impl Subscription {
     /// Whether a delivery carries one event of a stream at most: who isn't a function can't be told to stop a stream within
     /// it.
     pub fn is_one_per_stream(&self) -> bool {
-        let reaches_functions = matches!(self.target, Target::Function { .. }) || !self.consumers().is_empty();
-        self.is_ordered() && !reaches_functions
+        let is_told = match &self.target {
+            Target::Function { .. } => true,
+            Target::Webhook { .. } => false,
+            // An MQTT message has one event.
+            Target::Broker(broker) => !broker.consumers.is_empty() && !matches!(broker.address, Address::Mqtt { .. }),
+        };
+        self.is_ordered() && !is_told
     }
 
     /// Whether a stream's events take effect one after the other.

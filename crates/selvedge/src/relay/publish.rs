@@ -3,6 +3,7 @@
 //! Where the broker keeps what it takes, its acknowledgement settles an event. Where it may lose it, the event's consumers
 //! do ([`settled`]), and the broker is only the way to them.
 
+mod mqtt;
 mod redis;
 mod settled;
 
@@ -37,7 +38,14 @@ pub(super) async fn all(host: &Host, parcel: &Parcel, broker: &Broker, bodies: V
         Address::RedisStream { stream } => {
             acknowledged(host, parcel, address, redis::to_stream(host, address, stream, bodies)).await
         }
-        Address::Mqtt { .. } | Address::Kafka { .. } | Address::Dapr { .. } => {
+        Address::Mqtt { topic } if broker.consumers.is_empty() => {
+            acknowledged(host, parcel, address, mqtt::to_topic(host, address, topic, bodies)).await
+        }
+        Address::Mqtt { topic } => {
+            let send = |letters| mqtt::to_topic(host, address, topic, letters);
+            settled::publish(host, parcel, broker, &bodies, send).await
+        }
+        Address::Kafka { .. } | Address::Dapr { .. } => {
             unreachable!("{address} was refused when subscriptions.toml was read")
         }
     };
@@ -48,7 +56,8 @@ pub(super) async fn all(host: &Host, parcel: &Parcel, broker: &Broker, bodies: V
 pub(crate) async fn check(host: &Host, address: &Address) -> Result<(), Error> {
     match address {
         Address::RedisChannel { .. } | Address::RedisStream { .. } => redis::check(host).await,
-        Address::Mqtt { .. } | Address::Kafka { .. } | Address::Dapr { .. } => {
+        Address::Mqtt { .. } => mqtt::check(host).await,
+        Address::Kafka { .. } | Address::Dapr { .. } => {
             unreachable!("{address} was refused when subscriptions.toml was read")
         }
     }

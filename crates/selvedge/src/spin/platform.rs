@@ -8,10 +8,10 @@ use spin_sdk::{variables, wit_bindgen};
 
 use super::database::Database;
 use super::key_value::KeyValue;
-use super::outgoing;
 use super::redis::Redis;
+use super::{mqtt, outgoing};
 use crate::Error;
-use crate::host::{Host, LocalFuture, Platform, RedisAnswer, RedisCommand, Row, Value};
+use crate::host::{Host, LocalFuture, MqttBroker, MqttMessage, Platform, RedisAnswer, RedisCommand, Row, Value};
 use crate::http::{Answer, Call};
 use crate::schema::Tables;
 
@@ -80,6 +80,10 @@ impl Platform for Spin {
 
     fn redis(&self, url: &str, commands: Vec<RedisCommand>) -> LocalFuture<Result<Vec<RedisAnswer>, Error>> {
         Box::pin(self.redis.clone().run(url.to_owned(), commands))
+    }
+
+    fn mqtt(&self, broker: &MqttBroker, messages: Vec<MqttMessage>) -> LocalFuture<Result<(), Error>> {
+        Box::pin(mqtt::publish(broker.clone(), messages))
     }
 
     fn wait(&self, duration_ms: u64) -> LocalFuture<()> {

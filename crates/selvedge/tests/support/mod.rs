@@ -12,7 +12,7 @@ use std::rc::Rc;
 use futures::channel::oneshot;
 use futures::executor::{LocalPool, LocalSpawner};
 use futures::task::LocalSpawnExt;
-use selvedge::host::{Host, LocalFuture, Platform, RedisAnswer, RedisCommand, Row, Value};
+use selvedge::host::{Host, LocalFuture, MqttBroker, MqttMessage, Platform, RedisAnswer, RedisCommand, Row, Value};
 use selvedge::http::{Answer, Call, Request, Response, StatusCode};
 use selvedge::schema::{self, Tables};
 use selvedge::subscription::Subscriptions;
@@ -26,6 +26,9 @@ type Redis = Rc<dyn Fn(Host, &RedisCommand) -> Result<RedisAnswer, Error>>;
 /// What a component answers to.
 type Component = Rc<dyn Fn(Host, Call) -> LocalFuture<Result<Answer, Error>>>;
 
+/// What an MQTT broker does with messages.
+type Mqtt = Rc<dyn Fn(Host, MqttBroker, Vec<MqttMessage>) -> LocalFuture<Result<(), Error>>>;
+
 pub struct World {
     database: rusqlite::Connection,
     now_ms: Cell<i64>,
@@ -35,6 +38,7 @@ pub struct World {
     components: RefCell<HashMap<String, Component>>,
     pub calls: RefCell<Vec<Call>>,
     redis: RefCell<Option<Redis>>,
+    mqtt: RefCell<Option<Mqtt>>,
     /// The commands that the Redis server got.
     pub commands: RefCell<Vec<RedisCommand>>,
     pub statements: Cell<usize>,
@@ -63,6 +67,7 @@ impl World {
             components: RefCell::default(),
             calls: RefCell::default(),
             redis: RefCell::default(),
+            mqtt: RefCell::default(),
             commands: RefCell::default(),
             statements: Cell::new(0),
             broken_statements: RefCell::default(),
@@ -121,6 +126,13 @@ impl World {
             })
         });
         relay
+    }
+
+    /// Puts an MQTT broker at `mqtt://tests`.
+    pub fn mqtt(&self, take: impl Fn(Host, MqttBroker, Vec<MqttMessage>) -> LocalFuture<Result<(), Error>> + 'static) {
+        *self.mqtt.borrow_mut() = Some(Rc::new(take));
+        let variable = ("mqtt_url".to_owned(), "mqtt://tests".to_owned());
+        self.variables.borrow_mut().extend([variable]);
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -323,6 +335,13 @@ impl Platform for Handle {
                 None => std::future::pending().await,
             }
         })
+    }
+
+    fn mqtt(&self, broker: &MqttBroker, messages: Vec<MqttMessage>) -> LocalFuture<Result<(), Error>> {
+        match self.0.mqtt.borrow().clone() {
+            Some(take) => take(self.0.host(), broker.clone(), messages),
+            None => Box::pin(std::future::pending()),
+        }
     }
 
     fn wait(&self, duration_ms: u64) -> LocalFuture<()> {

@@ -85,7 +85,7 @@ impl Reader<'_> {
         secret: Option<&Spanned<String>>,
         consumers: Option<&Spanned<Vec<String>>>,
     ) -> Result<Target, Error> {
-        if matches!(address.kind(), "mqtt" | "kafka" | "dapr") {
+        if matches!(address.kind(), "kafka" | "dapr") {
             let reason = format!("targets of kind \"{}\" are not available yet", address.kind());
             return Err(self.mistake(target, reason));
         }
