@@ -96,7 +96,10 @@ pub fn table(buses: &[Features]) -> String {
         }),
         ("published while nobody listens", |bus| bus.nobody_listens),
         ("the server is killed under load", |_| "nothing lost, nothing doubled"),
-        ("the application is killed under load", |_| "nothing lost, nothing doubled"),
+        (
+            "the application is killed under load",
+            |_| "nothing lost, nothing doubled",
+        ),
         ("replicas of a consumer", |bus| bus.replicas),
         ("on the way", |bus| bus.batches),
     ];

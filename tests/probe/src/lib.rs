@@ -42,7 +42,10 @@ async fn append(host: Host, request: Request) -> Result<Response, Problem> {
     if let Some(appended) = ingested.append {
         bell::ring_after(&host, appended);
     }
-    Ok(Response::json(StatusCode::ACCEPTED, &json!({ "appended": ingested.appended })))
+    Ok(Response::json(
+        StatusCode::ACCEPTED,
+        &json!({ "appended": ingested.appended }),
+    ))
 }
 
 /// What is to happen to an event, as its data says.

@@ -68,7 +68,12 @@ impl BusApplication {
     pub fn replica(&self) -> anyhow::Result<RealProcess> {
         let variables: Vec<&str> = self.variables.iter().map(String::as_str).collect();
         let folder = self.folder.path();
-        RealProcess::start(&real_process::binary()?, &folder.join("spin.toml"), &folder.join("state"), &variables)
+        RealProcess::start(
+            &real_process::binary()?,
+            &folder.join("spin.toml"),
+            &folder.join("state"),
+            &variables,
+        )
     }
 
     /// SIGKILL.
@@ -130,7 +135,9 @@ impl BusApplication {
     /// # Errors
     /// What the database says.
     pub fn number(&self, query: &str) -> anyhow::Result<i64> {
-        self.database()?.query_row(query, [], |row| row.get(0)).with_context(|| query.to_owned())
+        self.database()?
+            .query_row(query, [], |row| row.get(0))
+            .with_context(|| query.to_owned())
     }
 
     /// The dead letters: id, attempts, reason.
@@ -139,9 +146,8 @@ impl BusApplication {
     /// What the database says.
     pub fn dead_letters(&self) -> anyhow::Result<BTreeMap<String, (i64, String)>> {
         let database = self.database()?;
-        let mut statement = database.prepare(
-            "SELECT id, attempt, reason FROM exceptions JOIN journal USING (position) WHERE state = 'dead'",
-        )?;
+        let mut statement = database
+            .prepare("SELECT id, attempt, reason FROM exceptions JOIN journal USING (position) WHERE state = 'dead'")?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -151,7 +157,8 @@ impl BusApplication {
     /// # Errors
     /// Where that takes longer than a minute.
     pub fn until_at_rest(&self) -> anyhow::Result<()> {
-        const OUTSTANDING: &str = "SELECT (SELECT count(*) FROM exceptions WHERE state <> 'dead') + (SELECT count(*) FROM subscriptions
+        const OUTSTANDING: &str =
+            "SELECT (SELECT count(*) FROM exceptions WHERE state <> 'dead') + (SELECT count(*) FROM subscriptions
             WHERE cursor < (SELECT max(position) FROM journal)) + (SELECT count(*) = 0 FROM subscriptions)";
         until("nothing is outstanding", || Ok(self.number(OUTSTANDING)? == 0))
     }
@@ -170,7 +177,9 @@ impl BusApplication {
 /// Where they aren't, or there is no answer: then they may have been appended.
 pub fn append(url: &str, events: &[Event]) -> anyhow::Result<()> {
     let body = json::encode_batch(events)?;
-    let answer = ureq::post(url).header("content-type", json::BATCH_MEDIA_TYPE).send(&body[..])?;
+    let answer = ureq::post(url)
+        .header("content-type", json::BATCH_MEDIA_TYPE)
+        .send(&body[..])?;
     ensure!(answer.status() == 202, "{}", answer.status());
     Ok(())
 }
@@ -206,7 +215,11 @@ fn manifest(bus: &dyn Bus) -> anyhow::Result<String> {
     text.push_str("[[trigger.http]]\nroute = \"/probe/...\"\ncomponent = \"probe\"\n");
     text.push_str(&component("probe", "probe", &["http://relay.spin.internal"]));
     text.push_str("[[trigger.http]]\nroute = \"/relay/...\"\ncomponent = \"relay\"\n");
-    text.push_str(&component("relay", "relay", &[&["http://*.spin.internal"], bus.hosts()].concat()));
+    text.push_str(&component(
+        "relay",
+        "relay",
+        &[&["http://*.spin.internal"], bus.hosts()].concat(),
+    ));
     text.push_str("[component.relay.variables]\n");
     for name in &names {
         writeln!(text, "{name} = \"{{{{ {name} }}}}\"")?;
