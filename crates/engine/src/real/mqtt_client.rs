@@ -87,3 +87,6 @@ fn tls() -> Result<TlsConfiguration, MqttError> {
     let config = config.with_root_certificates(trusted).with_no_client_auth();
     Ok(TlsConfiguration::Rustls(Arc::new(config)))
 }
+
+#[cfg(test)]
+pub(super) mod test_broker;
