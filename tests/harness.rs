@@ -48,7 +48,7 @@ pub fn simulate<T>(test: impl AsyncFnOnce(World) -> anyhow::Result<T>) -> anyhow
 /// shipped ones.
 pub fn application_copy() -> anyhow::Result<TempDir> {
     let folder = tempfile::tempdir()?;
-    for file in ["spin.toml", "subscriptions.toml"] {
+    for file in ["spin.toml", "subscriptions.toml", "spin.redis.toml", "subscriptions.redis.toml"] {
         std::fs::copy(root().join(file), folder.path().join(file))?;
     }
     std::fs::create_dir(folder.path().join("schemas"))?;

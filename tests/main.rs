@@ -10,6 +10,7 @@ mod admin;
 mod allowed_hosts;
 mod asyncapi;
 mod bad_input;
+mod bus;
 mod chaos;
 mod circuit_breaker;
 mod crash_sweep;

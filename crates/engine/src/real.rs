@@ -23,6 +23,7 @@ mod sqlite;
 mod sqlite_file;
 mod sqlite_session;
 mod sqlite_shared;
+mod trust;
 
 pub use clock::SystemClock;
 pub use key_value_file::{KeyValueFile, KeyValueFileStore};

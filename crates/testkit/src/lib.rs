@@ -8,6 +8,7 @@ pub mod chaos;
 pub mod checkers;
 pub mod client;
 pub mod real_process;
+pub mod servers;
 pub mod simulation;
 pub mod sweep;
 

@@ -1,0 +1,3 @@
+//! The application on message brokers: the same components, the same promise.
+
+mod redis;
