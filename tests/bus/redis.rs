@@ -14,7 +14,12 @@ const DEADLINE: Duration = Duration::from_secs(30);
 fn start(server: &RedisServer, state: &tempfile::TempDir) -> anyhow::Result<RealProcess> {
     let variable = format!("redis_url={}", server.url());
     let manifest = root().join("spin.redis.toml");
-    RealProcess::start(&real_process::binary()?, &manifest, state.path(), &["--variable", &variable])
+    RealProcess::start(
+        &real_process::binary()?,
+        &manifest,
+        state.path(),
+        &["--variable", &variable],
+    )
 }
 
 /// Waits until a user has so many notifications.
@@ -26,7 +31,10 @@ async fn until_notified(http: &HttpClient, user: &str, count: usize) -> anyhow::
         if notified == count {
             return Ok(());
         }
-        anyhow::ensure!(begun.elapsed() < DEADLINE, "{notified} notifications instead of {count}");
+        anyhow::ensure!(
+            begun.elapsed() < DEADLINE,
+            "{notified} notifications instead of {count}"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -94,7 +94,9 @@ impl Server {
 
     /// SIGKILL, as a crash would be.
     fn kill(&mut self) -> std::io::Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let Some(mut child) = self.child.take() else {
+            return Ok(());
+        };
         child.kill()?;
         child.wait().map(drop)
     }
@@ -127,7 +129,10 @@ fn ensure_installed(program: &str, package: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     println!("{program} isn't installed: apt-get install {package}");
-    for arguments in [&["update"][..], &["install", "--yes", "--no-install-recommends", package]] {
+    for arguments in [
+        &["update"][..],
+        &["install", "--yes", "--no-install-recommends", package],
+    ] {
         let apt = Command::new("apt-get")
             .args(arguments)
             .env("DEBIAN_FRONTEND", "noninteractive")

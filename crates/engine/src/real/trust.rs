@@ -7,7 +7,10 @@ pub(super) fn own_certificates() -> Option<Vec<u8>> {
     let file = std::env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty())?;
     let certificates = std::fs::read(&file);
     Some(certificates.unwrap_or_else(|error| {
-        eprintln!("error: SSL_CERT_FILE is {}, which can't be read: {error}", file.display());
+        eprintln!(
+            "error: SSL_CERT_FILE is {}, which can't be read: {error}",
+            file.display()
+        );
         Vec::new()
     }))
 }

@@ -23,7 +23,9 @@ impl Certificates {
     pub fn shared() -> anyhow::Result<&'static Self> {
         static SHARED: OnceLock<Result<Certificates, String>> = OnceLock::new();
         let shared = SHARED.get_or_init(|| Self::make().map_err(|error| format!("{error:#}")));
-        shared.as_ref().map_err(|error| anyhow::anyhow!("no certificates: {error}"))
+        shared
+            .as_ref()
+            .map_err(|error| anyhow::anyhow!("no certificates: {error}"))
     }
 
     fn make() -> anyhow::Result<Self> {
@@ -32,12 +34,21 @@ impl Certificates {
             folder: tempfile::tempdir()?,
         };
         let folder = made.folder.path();
-        openssl(folder, "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout authority.key -out authority.pem \
-             -addext basicConstraints=critical,CA:TRUE -addext keyUsage=keyCertSign")?;
+        openssl(
+            folder,
+            "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout authority.key -out authority.pem \
+             -addext basicConstraints=critical,CA:TRUE -addext keyUsage=keyCertSign",
+        )?;
         std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n")?;
-        openssl(folder, "req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr")?;
-        openssl(folder, "x509 -req -in server.csr -CA authority.pem -CAkey authority.key -CAcreateserial -days 2 -extfile names \
-             -out server.pem")?;
+        openssl(
+            folder,
+            "req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr",
+        )?;
+        openssl(
+            folder,
+            "x509 -req -in server.csr -CA authority.pem -CAkey authority.key -CAcreateserial -days 2 -extfile names \
+             -out server.pem",
+        )?;
         Ok(made)
     }
 
@@ -58,7 +69,10 @@ impl Certificates {
 }
 
 fn openssl(folder: &Path, arguments: &str) -> anyhow::Result<()> {
-    let output = Command::new("openssl").args(arguments.split_whitespace()).current_dir(folder).output();
+    let output = Command::new("openssl")
+        .args(arguments.split_whitespace())
+        .current_dir(folder)
+        .output();
     let output = output.context("openssl can't be started")?;
     if !output.status.success() {
         bail!("openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));

@@ -20,17 +20,29 @@ impl RedisServer {
             let plain = ["--port", &port];
             let mut arguments: Vec<String> = match access {
                 Access::Open => plain.map(str::to_owned).into(),
-                Access::Password(password) => [&plain[..], &["--requirepass", password]].concat().into_iter().map(str::to_owned).collect(),
+                Access::Password(password) => [&plain[..], &["--requirepass", password]]
+                    .concat()
+                    .into_iter()
+                    .map(str::to_owned)
+                    .collect(),
                 Access::Tls => {
                     let files = Certificates::shared()?;
                     let (certificate, key, authority) = (files.certificate(), files.key(), files.authority());
                     let path = |path: &std::path::Path| path.to_string_lossy().into_owned();
-                    ["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no", "--tls-cert-file"]
-                        .map(str::to_owned)
-                        .into_iter()
-                        .chain([path(&certificate), "--tls-key-file".to_owned(), path(&key)])
-                        .chain(["--tls-ca-cert-file".to_owned(), path(&authority)])
-                        .collect()
+                    [
+                        "--port",
+                        "0",
+                        "--tls-port",
+                        &port,
+                        "--tls-auth-clients",
+                        "no",
+                        "--tls-cert-file",
+                    ]
+                    .map(str::to_owned)
+                    .into_iter()
+                    .chain([path(&certificate), "--tls-key-file".to_owned(), path(&key)])
+                    .chain(["--tls-ca-cert-file".to_owned(), path(&authority)])
+                    .collect()
                 }
             };
             let kept = ["--bind", "127.0.0.1", "--appendonly", "yes", "--save", "", "--dir"];
