@@ -10,8 +10,10 @@ pub const ANSWER_BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const HEADERS_MAX: usize = 100;
 /// The body of a request that brings events from outside, in bytes.
 pub const INGEST_BODY_BYTES_MAX: usize = 1024 * 1024;
-/// An event in the journal, in bytes: what CloudEvents wants every intermediary to pass on.
-pub const EVENT_BYTES_MAX: usize = 64 * 1024;
+/// An event that comes from outside, in bytes: what CloudEvents wants every intermediary to pass on.
+pub const INGEST_EVENT_BYTES_MAX: usize = 64 * 1024;
+/// An event in the journal, in bytes: 256 KiB of any data, as JSON writes them, and its attributes.
+pub const EVENT_BYTES_MAX: usize = 512 * 1024;
 /// Events that one command appends.
 pub const APPEND_EVENTS_MAX: usize = 100;
 /// How many events a command must have had to apply before a snapshot of what it made of them is kept, unless the entity

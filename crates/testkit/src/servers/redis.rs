@@ -79,6 +79,24 @@ impl RedisServer {
         self.server.start_again()
     }
 
+    /// The events in a stream, as JSON, in their order.
+    ///
+    /// # Errors
+    /// What the server or the network says, or where an entry has another shape.
+    pub fn entries(&self, stream: &str) -> anyhow::Result<Vec<String>> {
+        let mut connection = self.connect()?;
+        let entries: Vec<(String, Vec<(String, String)>)> = redis::cmd("XRANGE")
+            .arg(stream)
+            .arg("-")
+            .arg("+")
+            .query(&mut connection)?;
+        let event = |(id, mut fields): (String, Vec<(String, String)>)| match (fields.pop(), fields.len()) {
+            (Some((name, event)), 0) if name == "event" => Ok(event),
+            _ => anyhow::bail!("the entry {id} isn't one field `event`"),
+        };
+        entries.into_iter().map(event).collect()
+    }
+
     /// A connection of the test's own.
     ///
     /// # Errors
