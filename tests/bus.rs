@@ -3,4 +3,5 @@
 //! [`contract`] tries the contract on every bus. The other files have what is particular to one.
 
 mod contract;
+mod mqtt;
 mod redis;

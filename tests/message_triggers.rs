@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use selvedge::message::{DELIVERY_ATTEMPT, decode_outcome, outcome_key};
+use selvedge_engine::ports::MqttMessage;
 use selvedge_events::{Event, json};
 use selvedge_testkit::World;
 use selvedge_testkit::simulation::{Fault, When};
@@ -85,6 +86,32 @@ fn what_failed_is_told_and_comes_again() -> anyhow::Result<()> {
                 notifications(&world, "u1").await == 1
             })
             .await
+    })
+}
+
+#[test]
+fn both_triggers_lead_to_the_same_effect() -> anyhow::Result<()> {
+    simulate(async |world| {
+        let node = world.node();
+        let component = node.application.component("notifications").expect("it is there");
+        for id in ["1", "2"] {
+            let message = MqttMessage {
+                topic: format!("anything/{id}"),
+                payload: json::encode(&created(id, 1))?,
+            };
+            node.application.mqtt_message(component, message).await?;
+        }
+        // The one that the other trigger brought is done.
+        let batch = json::encode_batch(&[created("2", 1), created("3", 1)])?;
+        bring(&world, &batch).await.remove(0)?;
+        assert_eq!(notifications(&world, "u1").await, 3);
+        let no_event = MqttMessage {
+            topic: "anything".to_owned(),
+            payload: b"hello".to_vec(),
+        };
+        let refused = node.application.mqtt_message(component, no_event).await;
+        assert!(refused.is_err_and(|error| error.to_string().contains("isn't as it should be")));
+        Ok(())
     })
 }
 

@@ -1,8 +1,13 @@
 //! The bus contract on every bus, and the table in the README that follows from it.
 
+<<<<<<< HEAD
 use anyhow::Context;
 use selvedge_testkit::bus::{Bus, Features, contract, table};
 use selvedge_testkit::servers::{Access, RedisServer};
+=======
+use selvedge_testkit::bus::{Bus, Features, contract};
+use selvedge_testkit::servers::{Access, Mosquitto, RedisServer};
+>>>>>>> mqtt
 
 use crate::harness::root;
 
@@ -127,9 +132,56 @@ impl Bus for RedisStream {
     }
 }
 
+<<<<<<< HEAD
 /// Every bus that the contract is tried on, in the order of the README's table.
 fn features() -> [Features; 3] {
     [FUNCTION, REDIS_CHANNEL, REDIS_STREAM]
+=======
+/// MQTT topics, heard by the MQTT trigger.
+struct Mqtt(Mosquitto);
+
+impl Bus for Mqtt {
+    fn features(&self) -> Features {
+        Features {
+            name: "mqtt",
+            settled_by: "its consumers' done markers",
+            has_consumers: true,
+            order: "kept",
+            nobody_listens: "published again",
+            replicas: "all get it, one takes it; with `$share/…` one gets it",
+            batches: "one by one",
+        }
+    }
+
+    fn subscription(&self, place: &str) -> String {
+        format!("target = \"mqtt:{place}/{{type}}\"\nconsumers = [\"probe\"]")
+    }
+
+    fn trigger(&self, place: &str) -> String {
+        format!("[[trigger.mqtt]]\ntopic = \"{place}/#\"\nqos = \"1\"\ncomponent = \"listener\"\n")
+    }
+
+    fn trigger_settings(&self) -> &'static str {
+        "[application.trigger.mqtt]\naddress = \"{{ mqtt_url }}\"\nusername = \"\"\npassword = \"\"\nkeep_alive_interval = \"30\"\n"
+    }
+
+    fn hosts(&self) -> &'static [&'static str] {
+        &["mqtt://*:*"]
+    }
+
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        vec![("mqtt_url", self.0.url())]
+    }
+
+    fn kill(&mut self) -> anyhow::Result<bool> {
+        self.0.kill()?;
+        Ok(true)
+    }
+
+    fn start_again(&mut self) -> anyhow::Result<()> {
+        self.0.start_again()
+    }
+>>>>>>> mqtt
 }
 
 #[test]
@@ -147,6 +199,7 @@ fn redis_stream() -> anyhow::Result<()> {
     contract::hold(&mut RedisStream(RedisServer::start(Access::Open)?), &root())
 }
 
+<<<<<<< HEAD
 /// Where the table stands in the README, between the lines that say so.
 const BEGIN: &str =
     "<!-- The table of the bus contract: `SELVEDGE_WRITE=1 cargo xtask test --only bus` writes it. -->\n";
@@ -169,4 +222,9 @@ fn the_table_in_the_readme_is_what_the_suite_tries() -> anyhow::Result<()> {
         "the README's table is another one: SELVEDGE_WRITE=1 writes it anew"
     );
     Ok(())
+=======
+#[test]
+fn mqtt() -> anyhow::Result<()> {
+    contract::hold(&mut Mqtt(Mosquitto::start(Access::Open)?), &root())
+>>>>>>> mqtt
 }

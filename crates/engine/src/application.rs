@@ -15,12 +15,12 @@ use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError};
 use crate::Error;
 use crate::component::{Component, Definition};
 use crate::config::{
-    CronSchedule, RouteMatch, RouteTarget, Router, StaticResponse, Variables, remove_spin_headers,
-    service_chaining_target,
+    CronSchedule, MqttSource, RedisSource, RouteMatch, RouteTarget, Router, StaticResponse, Variables,
+    remove_spin_headers, service_chaining_target,
 };
 use crate::host::call::Caller;
 use crate::limits;
-use crate::ports::{Body, MqttMessage, MqttOptions, MqttQos, Ports};
+use crate::ports::{Body, MqttMessage, Ports};
 use crate::program::Program;
 use crate::triggers;
 
@@ -49,16 +49,13 @@ pub(crate) struct CronTrigger {
 /// One `[[trigger.redis]]`.
 pub(crate) struct RedisTrigger {
     pub component: Arc<Component>,
-    pub address: String,
-    pub channel: String,
+    pub source: RedisSource,
 }
 
 /// One `[[trigger.mqtt]]`.
 pub(crate) struct MqttTrigger {
     pub component: Arc<Component>,
-    pub broker: MqttOptions,
-    pub topic: String,
-    pub qos: MqttQos,
+    pub source: MqttSource,
 }
 
 impl Application {

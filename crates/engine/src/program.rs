@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tempfile::TempDir;
 use wasmtime::component::InstancePre;
@@ -13,11 +12,11 @@ use crate::Error;
 use crate::application::{CronTrigger, MqttTrigger, RedisTrigger};
 use crate::component::{Component, compile::Compiler};
 use crate::config::{
-    AllowedHosts, ComponentVariables, ConfigError, HttpHandler, HttpRoute, Manifest, Router, RuntimeConfig, Variables,
+    AllowedHosts, ComponentVariables, HttpHandler, HttpRoute, Manifest, MqttSource, RedisSource, Router, RuntimeConfig,
+    Variables, mqtt_sources, redis_sources,
 };
 use crate::host::InstanceState;
 use crate::limits;
-use crate::ports::{MqttOptions, MqttQos};
 
 mod files;
 
@@ -129,26 +128,12 @@ impl Program {
         components: &BTreeMap<String, Arc<Component>>,
         variables: &Variables,
     ) -> Result<Vec<RedisTrigger>, Error> {
-        let triggers = self.manifest.triggers.redis.iter();
-        let bind = |trigger: &crate::config::RedisTrigger| {
-            let at = || self.manifest.at(trigger.line);
-            let address = variables.expand_at(&trigger.address, at())?;
-            if !address.starts_with("redis://") && !address.starts_with("rediss://") {
-                // The value isn't shown: it may hold a password.
-                let problem = format!(
-                    "the address \"{}\" of the redis trigger of \"{}\" is no redis:// or rediss:// URL with the values that its \
-                     variables have",
-                    trigger.address, trigger.component
-                );
-                return Err(ConfigError::invalid(at(), problem, "set the variables, or correct the address").into());
-            }
-            Ok(RedisTrigger {
-                component: components[&trigger.component].clone(),
-                address,
-                channel: variables.expand_at(&trigger.channel, at())?,
-            })
+        let bind = |source: RedisSource| {
+            let component = components.get(&source.component)?.clone();
+            Some(RedisTrigger { component, source })
         };
-        triggers.map(bind).collect()
+        let sources = redis_sources(&self.manifest, variables)?;
+        Ok(sources.into_iter().filter_map(bind).collect())
     }
 
     pub(crate) fn mqtt_triggers(
@@ -156,41 +141,12 @@ impl Program {
         components: &BTreeMap<String, Arc<Component>>,
         variables: &Variables,
     ) -> Result<Vec<MqttTrigger>, Error> {
-        let triggers = &self.manifest.triggers;
-        let bind = |trigger: &crate::config::MqttTrigger| {
-            let at = || self.manifest.at(trigger.line);
-            let Some(broker) = &triggers.mqtt_broker else {
-                unreachable!("a manifest with an mqtt trigger and no broker is refused")
-            };
-            let address = variables.expand_at(&broker.address, at())?;
-            if !["mqtt://", "mqtts://", "tcp://", "ssl://"]
-                .iter()
-                .any(|scheme| address.starts_with(scheme))
-            {
-                let problem = format!(
-                    "the address \"{}\" of [application.trigger.mqtt] is no mqtt:// or mqtts:// URL with the values that its \
-                     variables have",
-                    broker.address
-                );
-                return Err(ConfigError::invalid(at(), problem, "set the variables, or correct the address").into());
-            }
-            Ok(MqttTrigger {
-                component: components[&trigger.component].clone(),
-                broker: MqttOptions {
-                    address,
-                    username: variables.expand_at(&broker.username, at())?,
-                    password: variables.expand_at(&broker.password, at())?,
-                    keep_alive: Duration::from_secs(broker.keep_alive_s),
-                },
-                topic: variables.expand_at(&trigger.topic, at())?,
-                qos: match trigger.qos {
-                    0 => MqttQos::AtMostOnce,
-                    1 => MqttQos::AtLeastOnce,
-                    _ => MqttQos::ExactlyOnce,
-                },
-            })
+        let bind = |source: MqttSource| {
+            let component = components.get(&source.component)?.clone();
+            Some(MqttTrigger { component, source })
         };
-        triggers.mqtt.iter().map(bind).collect()
+        let sources = mqtt_sources(&self.manifest, variables)?;
+        Ok(sources.into_iter().filter_map(bind).collect())
     }
 
     /// The public routes, as `(route, component)`, in the manifest's order.

@@ -46,6 +46,8 @@ pub const WEBHOOK_SECRET_BYTES_MAX: usize = 64;
 pub const REDIS_STREAM_ENTRIES: u32 = 100_000;
 /// An MQTT packet, in bytes: an event as JSON, at its longest, and its topic.
 pub const MQTT_PACKET_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Events that go to an MQTT topic at once, unless a subscription says otherwise: their consumers take them one by one.
+pub const MQTT_BATCH_EVENTS: u32 = 100;
 /// An MQTT topic, in bytes.
 pub const MQTT_TOPIC_BYTES_MAX: usize = 65_535;
 /// The longest time between two looks for what consumers say of an event that was published, in milliseconds.

@@ -39,6 +39,11 @@ pub trait Bus {
     /// Tables of spin.toml that have the component `listener` hear `place`.
     fn trigger(&self, place: &str) -> String;
 
+    /// Tables of spin.toml that all of its triggers share.
+    fn trigger_settings(&self) -> &'static str {
+        ""
+    }
+
     /// The hosts that the relay must be allowed to reach.
     fn hosts(&self) -> &'static [&'static str] {
         &[]

@@ -4,22 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::{ConnectReturnCode, ConnectionError, EventLoop, TlsConfiguration, Transport};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use super::limits::BROKER_CONNECT_TIMEOUT;
+use super::trust::own_certificates;
 use crate::ports::{MqttError, MqttOptions};
 
 /// The port of a broker that is reached by TLS, unless its address says another.
 const TLS_PORT: u16 = 8883;
 
 /// A client's options. As on Spin the address carries them: `mqtt://host:port?client_id=name`, and `mqtts://` is reached by TLS
-/// with the certificate authorities that the system trusts.
+/// with Mozilla's root certificates, or those of SSL_CERT_FILE.
 pub(super) fn options(options: MqttOptions) -> Result<rumqttc::MqttOptions, MqttError> {
     let mut url = Url::parse(&options.address).map_err(|_| MqttError::InvalidAddress)?;
     let is_tls = matches!(url.scheme(), "mqtts" | "ssl");
     if is_tls {
-        // The library would look for the system's certificates itself, and panic where it finds none.
+        // The library would look for the system's certificates, and panic where it finds none.
         let port = url.port().unwrap_or(TLS_PORT);
         let plain = url.set_scheme("mqtt").and_then(|()| url.set_port(Some(port)));
         plain.map_err(|()| MqttError::InvalidAddress)?;
@@ -75,10 +78,9 @@ pub(super) fn describe(events: &EventLoop, error: &ConnectionError) -> MqttError
 
 fn tls() -> Result<TlsConfiguration, MqttError> {
     let mut trusted = RootCertStore::empty();
-    trusted.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if trusted.is_empty() {
-        let text = "the system trusts no certificate authority: install its package of them, or set SSL_CERT_FILE";
-        return Err(MqttError::ConnectionFailed(text.to_owned()));
+    match own_certificates() {
+        Some(own) => _ = trusted.add_parsable_certificates(CertificateDer::pem_slice_iter(&own).flatten()),
+        None => trusted.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -87,3 +89,6 @@ fn tls() -> Result<TlsConfiguration, MqttError> {
     let config = config.with_root_certificates(trusted).with_no_client_auth();
     Ok(TlsConfiguration::Rustls(Arc::new(config)))
 }
+
+#[cfg(test)]
+pub(super) mod test_broker;

@@ -109,3 +109,6 @@ fn pass_on(sender: &mpsc::Sender<MqttMessage>, message: Publish) {
         payload: message.payload.into(),
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use crate::Error;
 use crate::application::Inner;
 use crate::component::Component;
 use crate::component::once::{self, Export};
+use crate::config::MqttSource;
 use crate::ports::{MqttMessage, MqttMessages};
 
 /// What the trigger calls.
@@ -67,7 +68,10 @@ impl Listener for Subscriber {
     async fn connect(&self) -> Result<MqttMessages, String> {
         let trigger = self.trigger();
         let network = &self.application.ports.network;
-        let messages = network.mqtt_messages(trigger.broker.clone(), &trigger.topic, trigger.qos);
+        let MqttSource {
+            broker, filter, qos, ..
+        } = &trigger.source;
+        let messages = network.mqtt_messages(broker.clone(), filter, *qos);
         messages.await.map_err(|error| error.to_string())
     }
 
@@ -83,7 +87,7 @@ impl Listener for Subscriber {
         let trigger = self.trigger();
         self.application.log(
             trigger.component.id(),
-            &format!("the MQTT trigger of {}: {line}", trigger.topic),
+            &format!("the MQTT trigger of {}: {line}", trigger.source.filter),
         );
     }
 }

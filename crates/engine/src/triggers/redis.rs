@@ -40,12 +40,12 @@ pub(crate) async fn run(application: Arc<Inner>) {
 fn servers(application: &Arc<Inner>) -> BTreeMap<String, Server> {
     let mut servers: BTreeMap<String, Server> = BTreeMap::new();
     for trigger in &application.redis_triggers {
-        let server = servers.entry(trigger.address.clone()).or_insert_with(|| Server {
+        let server = servers.entry(trigger.source.address.clone()).or_insert_with(|| Server {
             application: application.clone(),
-            address: trigger.address.clone(),
+            address: trigger.source.address.clone(),
             channels: BTreeMap::new(),
         });
-        let hearing = server.channels.entry(trigger.channel.clone()).or_default();
+        let hearing = server.channels.entry(trigger.source.channel.clone()).or_default();
         hearing.push(trigger.component.clone());
     }
     servers

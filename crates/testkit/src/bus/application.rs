@@ -228,6 +228,7 @@ fn manifest(bus: &dyn Bus) -> anyhow::Result<String> {
     text.push_str(&component("outbox-cron", "outbox_cron", &["{{ app_url }}"]));
     text.push_str("[component.outbox-cron.variables]\napp_url = \"{{ app_url }}\"\n");
     if bus.features().has_consumers {
+        text.push_str(bus.trigger_settings());
         for (kind, _) in KINDS {
             text.push_str(&bus.trigger(kind));
         }

@@ -10,7 +10,7 @@ use super::{Access, Certificates, Server};
 /// The user that goes with a password.
 const USER: &str = "selvedge";
 
-/// A `mosquitto`. It keeps sessions and what is queued for them in a file.
+/// A `mosquitto`. It keeps nothing on disk: what it hadn't passed on when it was killed is lost.
 #[derive(Debug)]
 pub struct Mosquitto {
     server: Server,
@@ -25,10 +25,8 @@ impl Mosquitto {
     pub fn start(access: Access) -> anyhow::Result<Self> {
         let server = Server::start("mosquitto", "mosquitto", |port, folder| {
             let mut text = format!(
-                "listener {port} 127.0.0.1\nallow_anonymous {}\nuser root\npersistence true\npersistence_location {}/\n\
-                 autosave_interval 1\nautosave_on_changes true\n",
-                !matches!(access, Access::Password(_)),
-                folder.display()
+                "listener {port} 127.0.0.1\nallow_anonymous {}\nuser root\nlog_type error\n",
+                !matches!(access, Access::Password(_))
             );
             match access {
                 Access::Open => {}
@@ -56,13 +54,17 @@ impl Mosquitto {
         Ok(Self { server, access })
     }
 
-    /// Its URL, with user and password if it has them.
+    /// Its URL; user and password aren't in it.
     pub fn url(&self) -> String {
-        let address = self.server.address;
+        let scheme = if self.access == Access::Tls { "mqtts" } else { "mqtt" };
+        format!("{scheme}://{}", self.server.address)
+    }
+
+    /// As whom it is reached: user and password, empty where it asks for none.
+    pub fn credentials(&self) -> (&'static str, &'static str) {
         match self.access {
-            Access::Open => format!("mqtt://{address}"),
-            Access::Password(password) => format!("mqtt://{USER}:{password}@{address}"),
-            Access::Tls => format!("mqtts://{address}"),
+            Access::Password(password) => (USER, password),
+            Access::Open | Access::Tls => ("", ""),
         }
     }
 
