@@ -85,7 +85,7 @@ impl Reader<'_> {
         secret: Option<&Spanned<String>>,
         consumers: Option<&Spanned<Vec<String>>>,
     ) -> Result<Target, Error> {
-        if matches!(address.kind(), "redis" | "redis-stream" | "mqtt" | "kafka" | "dapr") {
+        if address.kind() == "kafka" {
             let reason = format!("targets of kind \"{}\" are not available yet", address.kind());
             return Err(self.mistake(target, reason));
         }
@@ -121,6 +121,7 @@ impl Reader<'_> {
             Some(Ok(_)) if !matches!(target, Target::Function { .. }) => Err(wrong(
                 "what comes from a broker goes to a function: write `target = \"function:<component>\"`",
             )),
+            Some(Ok(address @ Address::Dapr { .. })) => Ok(Some(address)),
             Some(Ok(_)) => Err(wrong("events from such a broker are not available yet")),
             Some(Err(reason)) => Err(wrong(&format!("it {reason}"))),
             None => Err(wrong(
