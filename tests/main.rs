@@ -14,6 +14,7 @@ mod bus;
 mod chaos;
 mod circuit_breaker;
 mod crash_sweep;
+mod dapr;
 mod dead_letter;
 mod event_stream;
 mod events;

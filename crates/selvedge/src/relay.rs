@@ -8,6 +8,7 @@
 pub mod batch;
 mod claim;
 mod collect;
+mod dapr_app;
 mod deliver;
 mod drain;
 mod due;

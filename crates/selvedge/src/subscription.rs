@@ -94,6 +94,13 @@ pub enum Target {
         /// The variable of the relay that holds the secrets by which they are signed.
         secret_variable: String,
     },
+    /// An application that speaks Dapr, to which they are brought as by its sidecar: see [`crate::dapr`].
+    DaprApp {
+        /// Where the application is; with a path, where it hears all of them.
+        url: String,
+        /// The variable of the relay that holds the token by which the application knows its sidecar.
+        token_variable: Option<String>,
+    },
     /// Whoever takes them from a message broker.
     Broker(Broker),
 }
@@ -169,7 +176,7 @@ impl Subscriptions {
         self.all.iter().flat_map(|subscription| {
             let target = match &subscription.target {
                 Target::Broker(broker) => Some(&broker.address),
-                Target::Function { .. } | Target::Webhook { .. } => None,
+                Target::Function { .. } | Target::Webhook { .. } | Target::DaprApp { .. } => None,
             };
             target.into_iter().chain(&subscription.from)
         })
@@ -179,14 +186,14 @@ impl Subscriptions {
     pub fn components(&self) -> impl Iterator<Item = (&str, usize)> {
         self.all.iter().filter_map(|subscription| match &subscription.target {
             Target::Function { component } => Some((component.as_str(), subscription.target_line)),
-            Target::Webhook { .. } | Target::Broker(_) => None,
+            Target::Webhook { .. } | Target::DaprApp { .. } | Target::Broker(_) => None,
         })
     }
 
     /// The URLs that subscriptions are for, each with the line that names it: the relay must be allowed to reach them.
     pub fn webhooks(&self) -> impl Iterator<Item = (&str, usize)> {
         self.all.iter().filter_map(|subscription| match &subscription.target {
-            Target::Webhook { url, .. } => Some((url.as_str(), subscription.target_line)),
+            Target::Webhook { url, .. } | Target::DaprApp { url, .. } => Some((url.as_str(), subscription.target_line)),
             Target::Function { .. } | Target::Broker(_) => None,
         })
     }
@@ -220,7 +227,7 @@ impl Subscription {
     pub fn consumers(&self) -> &[String] {
         match &self.target {
             Target::Broker(broker) => &broker.consumers,
-            Target::Function { .. } | Target::Webhook { .. } => &[],
+            Target::Function { .. } | Target::Webhook { .. } | Target::DaprApp { .. } => &[],
         }
     }
 
@@ -237,7 +244,7 @@ impl Subscription {
     pub fn is_one_per_stream(&self) -> bool {
         let is_told = match &self.target {
             Target::Function { .. } => true,
-            Target::Webhook { .. } => false,
+            Target::Webhook { .. } | Target::DaprApp { .. } => false,
             // An MQTT message has one event.
             Target::Broker(broker) => !broker.consumers.is_empty() && !matches!(broker.address, Address::Mqtt { .. }),
         };

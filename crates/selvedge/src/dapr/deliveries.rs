@@ -1,12 +1,14 @@
 //! What a sidecar brings to this application: an event, or several at once.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use selvedge_events::{Event, json};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::envelope::{PUBSUB_NAME, TOPIC};
+use super::envelope::{PUBSUB_NAME, SOURCE, TOPIC, TYPE};
 
 /// The type of an envelope around several events.
 const BULK_TYPE: &str = "com.dapr.event.sent.bulk";
@@ -56,11 +58,11 @@ impl Delivery {
 }
 
 /// One message of an envelope around several.
-pub enum Message<'m> {
+pub enum Message {
     /// An event in CloudEvents' JSON format.
-    Event(&'m str),
+    Event(String),
     /// A message without an envelope of its own.
-    Raw(&'m [u8]),
+    Raw(Vec<u8>),
 }
 
 /// The body that brings several messages of a topic, each with its id.
@@ -68,7 +70,7 @@ pub fn envelope<'m>(
     id: &str,
     pubsub: &str,
     topic: &str,
-    messages: impl IntoIterator<Item = (&'m str, Message<'m>)>,
+    messages: impl IntoIterator<Item = (&'m str, Message)>,
 ) -> Vec<u8> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -89,7 +91,7 @@ pub fn envelope<'m>(
     }
     let sent = |(entry_id, message)| {
         let (event, content_type) = match message {
-            Message::Event(json) => (RawValue::from_string(json.to_owned()), json::MEDIA_TYPE),
+            Message::Event(json) => (RawValue::from_string(json), json::MEDIA_TYPE),
             Message::Raw(bytes) => (
                 serde_json::value::to_raw_value(&STANDARD.encode(bytes)),
                 "application/octet-stream",
@@ -130,6 +132,25 @@ pub fn on_topic(event: &str, pubsub: &str, topic: &str) -> String {
     }
 }
 
+/// The body that brings a message without an envelope of its own: one made around its bytes, with the attributes of the
+/// event that it came by.
+pub fn around_raw(event: &str, message: &[u8]) -> Vec<u8> {
+    let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(event).unwrap_or_default();
+    let raw = |value: &str| serde_json::value::to_raw_value(value).expect("a text can be written as JSON");
+    for standard in ["data", "dataschema", "subject"] {
+        members.remove(standard);
+    }
+    for (name, value) in [
+        ("data_base64", &*STANDARD.encode(message)),
+        ("datacontenttype", "application/octet-stream"),
+        ("type", TYPE),
+        ("source", SOURCE),
+    ] {
+        members.insert(name.to_owned(), raw(value));
+    }
+    serde_json::to_vec(&members).expect("JSON can be written as JSON")
+}
+
 fn text(text: &str) -> String {
     serde_json::to_string(text).expect("a text can be written as JSON")
 }
@@ -142,7 +163,10 @@ mod tests {
 
     #[test]
     fn several_are_read_as_they_were_written() {
-        let messages = [("a", Message::Event(EVENT)), ("b", Message::Raw(b"raw"))];
+        let messages = [
+            ("a", Message::Event(EVENT.to_owned())),
+            ("b", Message::Raw(b"raw".to_vec())),
+        ];
         let body = envelope("7", "pubsub", "orders", messages);
         let Delivery::Bulk(entries) = Delivery::read(&body) else {
             panic!("several");
@@ -171,6 +195,14 @@ mod tests {
         ] {
             assert!(one(body).is_err());
         }
+    }
+
+    #[test]
+    fn a_raw_message_is_brought_as_bytes() {
+        let event = json::decode(&around_raw(&on_topic(EVENT, "p", "t"), b"{}")).expect("a CloudEvent");
+        assert_eq!(event.data, selvedge_events::Data::Binary(b"{}".to_vec()));
+        assert_eq!((&*event.id, &*event.event_type), ("1", TYPE));
+        assert_eq!(event.extensions[TOPIC], "t".into());
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl Packing {
     fn add(&mut self, event: &Encoded, item: Item) {
         let json = event.json.as_bytes();
         match (&self.subscription.target, self.bodies.last_mut()) {
-            (Target::Webhook { .. } | Target::Broker(_), _) => self.bodies.push(json.to_vec()),
+            (Target::Webhook { .. } | Target::DaprApp { .. } | Target::Broker(_), _) => self.bodies.push(json.to_vec()),
             (Target::Function { .. }, None) => self.bodies.push([b"[", json].concat()),
             (Target::Function { .. }, Some(batch)) => {
                 batch.push(b',');

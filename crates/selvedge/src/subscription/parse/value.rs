@@ -131,6 +131,35 @@ impl Reader<'_> {
     }
 
     fn webhook(&self, target: &Spanned<String>, secret: Option<&Spanned<String>>) -> Result<Target, Error> {
+        let url = self.url(target)?;
+        let Some(secret) = secret else {
+            let reason = "needs `secret_variable`: the name of the relay's variable that holds the signing secret";
+            return Err(self.mistake(target, format!("the webhook \"{url}\" {reason}")));
+        };
+        Ok(Target::Webhook {
+            secret_variable: self.variable(secret)?,
+            url,
+        })
+    }
+
+    /// An application under a Dapr sidecar; its token stands where a webhook's secret does.
+    pub(super) fn dapr_app(&self, target: &Spanned<String>, token: Option<&Spanned<String>>) -> Result<Target, Error> {
+        Ok(Target::DaprApp {
+            url: self.url(target)?,
+            token_variable: token.map(|token| self.variable(token)).transpose()?,
+        })
+    }
+
+    fn variable(&self, name: &Spanned<String>) -> Result<String, Error> {
+        if is_variable_name(name.get_ref()) {
+            return Ok(name.get_ref().clone());
+        }
+        let reason = "`secret_variable` must be a variable's name, such as \"webhook_secret\"";
+        Err(self.mistake(name, reason.to_owned()))
+    }
+
+    /// A URL that events may be sent to.
+    fn url(&self, target: &Spanned<String>) -> Result<String, Error> {
         let url = target.get_ref();
         let wrong = |reason: &str| Err(self.mistake(target, format!("the webhook \"{url}\" {reason}")));
         let Ok(uri) = url.parse::<http::Uri>() else {
@@ -145,18 +174,7 @@ impl Reader<'_> {
         if uri.scheme_str() == Some("http") && !is_loopback(authority.host()) {
             return wrong("would be sent in the clear: use https (http is for 127.0.0.1, [::1] and localhost)");
         }
-        let Some(secret) = secret else {
-            let reason = "needs `secret_variable`: the name of the relay's variable that holds the signing secret";
-            return wrong(reason);
-        };
-        if !is_variable_name(secret.get_ref()) {
-            let reason = "`secret_variable` must be a variable's name, such as \"webhook_secret\"";
-            return Err(self.mistake(secret, reason.to_owned()));
-        }
-        Ok(Target::Webhook {
-            url: url.clone(),
-            secret_variable: secret.get_ref().clone(),
-        })
+        Ok(url.clone())
     }
 
     pub(super) fn within<T: PartialOrd + std::fmt::Display + Copy>(
