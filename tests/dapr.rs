@@ -1,6 +1,7 @@
 //! Dapr's pub/sub API: what others publish by it becomes events, and what a sidecar brings takes effect.
 
 mod app;
+mod sdk;
 
 use http::{Method, StatusCode};
 use selvedge_testkit::World;
