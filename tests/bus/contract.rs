@@ -4,6 +4,7 @@ use anyhow::Context;
 use selvedge_testkit::bus::{Bus, Features, contract, table};
 use selvedge_testkit::servers::{Access, Mosquitto, RedisServer};
 
+use super::dapr::{DAPR, Dapr};
 use crate::harness::root;
 
 const FUNCTION: Features = Features {
@@ -176,8 +177,8 @@ impl Bus for Mqtt {
 }
 
 /// Every bus that the contract is tried on, in the order of the README's table.
-fn features() -> [Features; 4] {
-    [FUNCTION, REDIS_CHANNEL, REDIS_STREAM, MQTT]
+fn features() -> [Features; 5] {
+    [FUNCTION, REDIS_CHANNEL, REDIS_STREAM, MQTT, DAPR]
 }
 
 #[test]
@@ -198,6 +199,11 @@ fn redis_stream() -> anyhow::Result<()> {
 #[test]
 fn mqtt() -> anyhow::Result<()> {
     contract::hold(&mut Mqtt(Mosquitto::start(Access::Open)?), &root())
+}
+
+#[test]
+fn dapr() -> anyhow::Result<()> {
+    contract::hold(&mut Dapr::start()?, &root())
 }
 
 /// Where the table stands in the README, between the lines that say so.

@@ -52,6 +52,8 @@ pub const MQTT_BATCH_EVENTS: u32 = 100;
 pub const MQTT_TOPIC_BYTES_MAX: usize = 65_535;
 /// The longest time between two looks for what consumers say of an event that was published, in milliseconds.
 pub const WORD_POLL_MS_MAX: u64 = 50;
+/// A request that publishes by Dapr's API, in bytes: what a sidecar takes unless it is told otherwise.
+pub const DAPR_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Entries of one bulk request of Dapr's API.
 pub const DAPR_BULK_ENTRIES_MAX: usize = 1_000;
 /// Events that a Dapr application gets at once when it wants several and doesn't say how many.

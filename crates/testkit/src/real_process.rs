@@ -56,9 +56,28 @@ impl RealProcess {
         arguments: &[&str],
         environment: &[(&str, &OsStr)],
     ) -> anyhow::Result<Self> {
+        Self::launch(binary, manifest, state_dir, "127.0.0.1:0", arguments, environment)
+    }
+
+    /// [`Self::start`] where others look for it: on the address that it had before, such as `127.0.0.1:41234`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_at(binary: &Path, manifest: &Path, state_dir: &Path, address: &str) -> anyhow::Result<Self> {
+        Self::launch(binary, manifest, state_dir, address, &[], &[])
+    }
+
+    fn launch(
+        binary: &Path,
+        manifest: &Path,
+        state_dir: &Path,
+        listen: &str,
+        arguments: &[&str],
+        environment: &[(&str, &OsStr)],
+    ) -> anyhow::Result<Self> {
         let mut child = Command::new(binary)
             .envs(environment.iter().copied())
-            .args(["up", "--listen", "127.0.0.1:0", "--log", "file", "--from"])
+            .args(["up", "--listen", listen, "--log", "file", "--from"])
             .arg(manifest)
             .arg("--state-dir")
             .arg(state_dir)

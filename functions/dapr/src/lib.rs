@@ -33,13 +33,13 @@ fn function() -> Function {
     for path in BULK {
         let (posted, put) = (schemas.clone(), schemas.clone());
         function = function
-            .body_bytes_max_on(path, limits::INGEST_BODY_BYTES_MAX)
+            .body_bytes_max_on(path, limits::DAPR_BODY_BYTES_MAX)
             .post(path, move |host, request| publish::many(posted.clone(), host, request))
             .put(path, move |host, request| publish::many(put.clone(), host, request));
     }
     let (posted, put) = (schemas.clone(), schemas);
     function
-        .body_bytes_max_on(PUBLISH, limits::INGEST_BODY_BYTES_MAX)
+        .body_bytes_max_on(PUBLISH, limits::DAPR_BODY_BYTES_MAX)
         .post(PUBLISH, move |host, request| {
             publish::one(posted.clone(), host, request)
         })
