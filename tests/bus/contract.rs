@@ -1,13 +1,8 @@
 //! The bus contract on every bus, and the table in the README that follows from it.
 
-<<<<<<< HEAD
 use anyhow::Context;
 use selvedge_testkit::bus::{Bus, Features, contract, table};
-use selvedge_testkit::servers::{Access, RedisServer};
-=======
-use selvedge_testkit::bus::{Bus, Features, contract};
 use selvedge_testkit::servers::{Access, Mosquitto, RedisServer};
->>>>>>> mqtt
 
 use crate::harness::root;
 
@@ -132,25 +127,22 @@ impl Bus for RedisStream {
     }
 }
 
-<<<<<<< HEAD
-/// Every bus that the contract is tried on, in the order of the README's table.
-fn features() -> [Features; 3] {
-    [FUNCTION, REDIS_CHANNEL, REDIS_STREAM]
-=======
+const MQTT: Features = Features {
+    name: "mqtt",
+    settled_by: "its consumers' done markers",
+    has_consumers: true,
+    order: "kept",
+    nobody_listens: "published again",
+    replicas: "all get it, one takes it; with `$share/…` one gets it",
+    batches: "one by one",
+};
+
 /// MQTT topics, heard by the MQTT trigger.
 struct Mqtt(Mosquitto);
 
 impl Bus for Mqtt {
     fn features(&self) -> Features {
-        Features {
-            name: "mqtt",
-            settled_by: "its consumers' done markers",
-            has_consumers: true,
-            order: "kept",
-            nobody_listens: "published again",
-            replicas: "all get it, one takes it; with `$share/…` one gets it",
-            batches: "one by one",
-        }
+        MQTT
     }
 
     fn subscription(&self, place: &str) -> String {
@@ -181,7 +173,11 @@ impl Bus for Mqtt {
     fn start_again(&mut self) -> anyhow::Result<()> {
         self.0.start_again()
     }
->>>>>>> mqtt
+}
+
+/// Every bus that the contract is tried on, in the order of the README's table.
+fn features() -> [Features; 4] {
+    [FUNCTION, REDIS_CHANNEL, REDIS_STREAM, MQTT]
 }
 
 #[test]
@@ -199,7 +195,11 @@ fn redis_stream() -> anyhow::Result<()> {
     contract::hold(&mut RedisStream(RedisServer::start(Access::Open)?), &root())
 }
 
-<<<<<<< HEAD
+#[test]
+fn mqtt() -> anyhow::Result<()> {
+    contract::hold(&mut Mqtt(Mosquitto::start(Access::Open)?), &root())
+}
+
 /// Where the table stands in the README, between the lines that say so.
 const BEGIN: &str =
     "<!-- The table of the bus contract: `SELVEDGE_WRITE=1 cargo xtask test --only bus` writes it. -->\n";
@@ -222,9 +222,4 @@ fn the_table_in_the_readme_is_what_the_suite_tries() -> anyhow::Result<()> {
         "the README's table is another one: SELVEDGE_WRITE=1 writes it anew"
     );
     Ok(())
-=======
-#[test]
-fn mqtt() -> anyhow::Result<()> {
-    contract::hold(&mut Mqtt(Mosquitto::start(Access::Open)?), &root())
->>>>>>> mqtt
 }

@@ -22,7 +22,6 @@ const TOLD_WITHIN: Duration = Duration::from_secs(10);
 fn start(url: &str, state: &TempDir, arguments: &[&str]) -> anyhow::Result<RealProcess> {
     let variable = format!("redis_url={url}");
     let manifest = root().join("spin.redis.toml");
-<<<<<<< HEAD
     let arguments = [&["--variable", &variable][..], arguments].concat();
     // Trusted in all tests, so that none depends on which ran before it.
     let trusted = Certificates::shared()?.authority();
@@ -33,13 +32,6 @@ fn start(url: &str, state: &TempDir, arguments: &[&str]) -> anyhow::Result<RealP
         state.path(),
         &arguments,
         &environment,
-=======
-    RealProcess::start(
-        &real_process::binary()?,
-        &manifest,
-        state.path(),
-        &["--variable", &variable],
->>>>>>> mqtt
     )
 }
 
@@ -52,20 +44,12 @@ async fn until_notified(http: &HttpClient, user: &str, count: usize) -> anyhow::
         if notified == count {
             return Ok(());
         }
-<<<<<<< HEAD
         let health = http.send(Method::GET, "/health", String::new()).await?;
         anyhow::ensure!(
             begun.elapsed() < DEADLINE,
             "{user}: {notified} notifications instead of {count}: {health:?}"
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
-=======
-        anyhow::ensure!(
-            begun.elapsed() < DEADLINE,
-            "{notified} notifications instead of {count}"
-        );
-        tokio::time::sleep(Duration::from_millis(5)).await;
->>>>>>> mqtt
     }
 }
 
