@@ -317,6 +317,18 @@ mod tests {
 
     proptest! {
         #[test]
+    fn what_nothing_is_known_of_goes_alone_from_then_on() {
+        let delivered = Delivered::Partly(
+            vec![Some(Outcome::Success), None, Some(Outcome::retry("busy"))],
+            "no word".to_owned(),
+        );
+        let settlement = settled(&parcel(Cause::Range { cursor_after: 3 }, &[1, 1, 1]), delivered);
+        let failed = settlement.failed.iter();
+        let failed: Vec<_> = failed.map(|failed| (failed.position, failed.isolated, &*failed.reason)).collect();
+        assert_eq!(failed, [(2, true, "no word"), (3, false, "busy")]);
+    }
+
+    #[test]
         fn every_event_is_settled_in_one_way(
             outcomes in prop::collection::vec((outcome(), 1..=3_u32), 0..30),
             is_retry in any::<bool>(),

@@ -59,16 +59,14 @@ pub(super) fn batch(mut letters: Vec<Vec<u8>>) -> (Vec<u8>, usize) {
 /// Asks the server whether it is there.
 pub(super) async fn check(host: &Host) -> Result<(), Error> {
     let url = url(host).await?;
-    let refused = |detail: &str| Error::Broker {
+    let failed = |reason| Error::Broker {
         address: "redis".to_owned(),
-        reason: refusal(detail),
+        reason,
     };
-    match host.redis(&url, vec![RedisCommand::new("PING")]).await {
-        Err(error) => Err(refused(&error.to_string())),
-        Ok(answers) => match answers.first() {
-            Some(RedisAnswer::Refused(detail)) => Err(refused(detail)),
-            _ => Ok(()),
-        },
+    let answers = host.redis(&url, vec![RedisCommand::new("PING")]).await;
+    match answers.map_err(|error| failed(trouble(error)))?.first() {
+        Some(RedisAnswer::Refused(detail)) => Err(failed(refusal(detail))),
+        _ => Ok(()),
     }
 }
 
@@ -77,7 +75,7 @@ async fn run(host: &Host, address: &Address, commands: Vec<RedisCommand>) -> Res
     let url = url(host).await?;
     let answers = host.redis(&url, commands).await.map_err(|error| Error::Broker {
         address: address.to_string(),
-        reason: refusal(&error.to_string()),
+        reason: trouble(error),
     })?;
     assert_eq!(answers.len(), count, "every command has an answer");
     Ok(answers)
@@ -110,6 +108,14 @@ fn outcome(address: &Address, answer: RedisAnswer) -> Outcome {
         )),
         (_, RedisAnswer::Number(_) | RedisAnswer::Done) => Outcome::Success,
         (_, RedisAnswer::Refused(detail)) => Outcome::retry(format!("{address}: {}", refusal(&detail))),
+    }
+}
+
+/// Why there is no connection. The embedded engine's own words name the server.
+fn trouble(error: Error) -> String {
+    match error {
+        Error::Unreachable { detail, .. } if detail.contains("can't be reached") => refusal(&detail),
+        other => refusal(&other.to_string()),
     }
 }
 
