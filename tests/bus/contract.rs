@@ -90,16 +90,6 @@ const REDIS_STREAM: Features = Features {
     batches: "one by one, pipelined",
 };
 
-const MQTT: Features = Features {
-    name: "mqtt",
-    settled_by: "its consumers' done markers",
-    has_consumers: true,
-    order: "kept",
-    nobody_listens: "published again",
-    replicas: "all get it, one takes it; with `$share/…` one gets it",
-    batches: "one by one",
-};
-
 /// Redis streams, read by somebody else.
 struct RedisStream(RedisServer);
 
@@ -137,6 +127,16 @@ impl Bus for RedisStream {
         self.0.entries(place)
     }
 }
+
+const MQTT: Features = Features {
+    name: "mqtt",
+    settled_by: "its consumers' done markers",
+    has_consumers: true,
+    order: "kept",
+    nobody_listens: "published again",
+    replicas: "all get it, one takes it; with `$share/…` one gets it",
+    batches: "one by one",
+};
 
 /// MQTT topics, heard by the MQTT trigger.
 struct Mqtt(Mosquitto);
