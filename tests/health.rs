@@ -61,7 +61,7 @@ fn an_application_that_is_well_says_so_in_every_part() -> anyhow::Result<()> {
         let expected = json!({
             "status": "up",
             "functions": {
-                "admin": "up", "events": "up", "users": "up", "todos": "up", "relay": "up", "notifications": "up", "analytics": "up",
+                "admin": "up", "dapr": "up", "events": "up", "users": "up", "todos": "up", "relay": "up", "notifications": "up", "analytics": "up",
                 "orders": "up", "payments": "up", "shipping": "up",
             },
             "stores": { "database": "up", "keyValue": "up" },
@@ -106,7 +106,7 @@ fn a_function_that_does_not_answer_is_named() -> anyhow::Result<()> {
             let report = world.get("/health").await.json();
             assert_eq!(report["status"], "down", "{report}");
             let functions = json!({
-                "admin": "up", "events": "up", "users": "up", "todos": "up", "relay": "up", "notifications": "down", "analytics": "up",
+                "admin": "up", "dapr": "up", "events": "up", "users": "up", "todos": "up", "relay": "up", "notifications": "down", "analytics": "up",
                 "orders": "up", "payments": "up", "shipping": "up",
             });
             assert_eq!(report["functions"], functions);

@@ -38,8 +38,8 @@ fn simulate_with<T>(
     )?;
     edit(
         &manifest,
-        r#"["http://*.spin.internal"]"#,
-        r#"["http://*.spin.internal", "https://hooks.example"]"#,
+        r#""{{ dapr_url }}""#,
+        r#""{{ dapr_url }}", "https://hooks.example""#,
     )?;
     let cache = root().join("target/component-cache");
     let program = Arc::new(Program::compile(Manifest::read(&manifest)?, Some(cache), &|_| {})?);

@@ -4,6 +4,7 @@ use crate::target::Target;
 
 mod answers;
 mod conditions;
+mod dapr;
 mod events;
 mod requests;
 mod settings;
@@ -20,6 +21,7 @@ pub const ALL: &[Target] = &[
     events::STRUCTURED,
     events::BATCH,
     answers::TARGET,
+    dapr::TARGET,
     settings::SUBSCRIPTIONS,
     conditions::TARGET,
     settings::MANIFEST,

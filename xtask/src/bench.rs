@@ -4,6 +4,8 @@
 //! The load generator ([`load`]) is a process of its own, with the engine as its child.
 
 #[cfg(feature = "bench")]
+mod broker;
+#[cfg(feature = "bench")]
 mod effects;
 #[cfg(feature = "bench")]
 mod engine;
@@ -20,7 +22,7 @@ mod report;
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::process::{self, say};
@@ -32,6 +34,9 @@ pub struct Bench {
     /// What runs the application; name both to compare them.
     #[arg(long = "engine", value_enum, value_name = "ENGINE", default_value = "selvedge")]
     engines: Vec<EngineKind>,
+    /// What brings events to notifications and analytics; name more to compare them.
+    #[arg(long = "broker", value_enum, value_name = "BROKER", default_value = "none")]
+    brokers: Vec<Broker>,
     /// How long each phase sends requests.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
@@ -62,6 +67,44 @@ impl EngineKind {
     }
 }
 
+/// What can bring events to consumers.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Broker {
+    /// The relay calls them.
+    None,
+    /// Channels of a Redis server from PATH.
+    Redis,
+}
+
+impl Broker {
+    /// The name that `--broker` takes.
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Redis => "redis",
+        }
+    }
+}
+
+/// What is measured: an application on an engine, with its events on a broker.
+#[cfg(feature = "bench")]
+#[derive(Clone, Copy)]
+pub struct Subject {
+    engine: EngineKind,
+    broker: Broker,
+}
+
+#[cfg(feature = "bench")]
+impl Subject {
+    /// Its name in the table.
+    fn name(self) -> String {
+        match self.broker {
+            Broker::None => self.engine.name().to_owned(),
+            broker => format!("{}, {}", self.engine.name(), broker.name()),
+        }
+    }
+}
+
 impl Bench {
     /// Builds everything that is measured or measures, and becomes the load generator.
     pub fn run(mut self) -> Result<()> {
@@ -72,6 +115,11 @@ impl Bench {
                 return Ok(());
             }
         }
+        if self.brokers.contains(&Broker::Redis) && !is_on_path("redis-server") {
+            bail!(
+                "there is no redis-server on PATH: install it (`apt-get install redis-server`), or leave out `--broker redis`"
+            );
+        }
         components::build_all()?;
         up::build_engine()?;
         say("building the load generator");
@@ -81,6 +129,9 @@ impl Bench {
         load.arg("load");
         for engine in &self.engines {
             load.args(["--engine", engine.name()]);
+        }
+        for broker in &self.brokers {
+            load.args(["--broker", broker.name()]);
         }
         load.args([
             "--seconds",

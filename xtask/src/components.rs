@@ -33,15 +33,25 @@ impl Build {
     }
 }
 
+/// Functions that tests bring, in folders under `tests/`.
+const OF_TESTS: [&str; 1] = ["probe"];
+
 /// Builds every function. When nothing changed since the last time this takes a fraction of a second.
 pub fn build_all() -> Result<()> {
-    build(&functions()?, &SHIPPED)
+    build(&all()?, &SHIPPED)
 }
 
 /// Builds the functions that the hunt for mutants runs with the kernel's mutants in them, to a folder that nothing is
 /// shipped from.
 pub fn build_mutants() -> Result<()> {
     build(&HUNTED.map(str::to_owned), &MUTANTS)
+}
+
+/// The names of the shipped functions and of those that tests bring: all that can only be linked as a component.
+pub fn all() -> Result<Vec<String>> {
+    let mut names = functions()?;
+    names.extend(OF_TESTS.map(str::to_owned));
+    Ok(names)
 }
 
 /// The functions that a todo's events pass: tests/mutant_hunt.rs hunts in them.

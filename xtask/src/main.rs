@@ -1,10 +1,10 @@
 //! The project's commands: `cargo xtask <command>`.
 
-mod asyncapi;
 mod bench;
 mod components;
 mod fuzz;
 mod hardship;
+mod npm;
 mod process;
 mod sim;
 mod test;

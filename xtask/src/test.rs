@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::process::{self, say};
-use crate::{asyncapi, components, workspace};
+use crate::{components, npm, workspace};
 
 /// What the end-to-end tests are and what they start: the packages of the tests and of the engine.
 pub const END_TO_END: [&str; 4] = ["--package", "selvedge-tests", "--package", "selvedge-engine"];
@@ -31,8 +31,10 @@ impl Test {
         let started = Instant::now();
         components::build_all()?;
         let mut arguments = self.arguments.clone();
-        if !asyncapi::install()? {
-            arguments.extend(["--skip".into(), asyncapi::TEST.into()]);
+        for tool in &npm::TOOLS {
+            if !tool.install()? {
+                arguments.extend(["--skip".into(), tool.test.into()]);
+            }
         }
         let mut totals = Totals::default();
         match &self.only {
@@ -71,7 +73,7 @@ impl Test {
 
 fn run_all(totals: &mut Totals, arguments: &[OsString]) -> Result<()> {
     components::build_mutants()?;
-    let functions = components::functions()?;
+    let functions = components::all()?;
     // The functions' handlers are exported under names that only a component can have, so that for the host only their
     // unit tests can be linked.
     let mut host = vec!["--workspace", "--features", "xtask/bench"];

@@ -47,6 +47,15 @@ fn presented(request: &Request) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// Whether a request brings this token in a header of its own, as it stands, and only once. Compared in constant time.
+pub fn is_in_header(request: &Request, name: &http::HeaderName, expected: &str) -> bool {
+    let mut values = request.headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(presented), None) => is_same(presented.as_bytes(), expected.as_bytes()),
+        _ => false,
+    }
+}
+
 fn is_same(presented: &[u8], expected: &[u8]) -> bool {
     Sha256::digest(presented).ct_eq(&Sha256::digest(expected)).into()
 }

@@ -158,6 +158,27 @@ pub enum Error {
         reason: String,
     },
 
+    /// A message broker didn't take what was published, or can't be reached.
+    #[error("{address}: {reason}")]
+    Broker {
+        /// Where in the broker, as subscriptions.toml names it.
+        address: String,
+        /// What happened and what to do.
+        reason: String,
+    },
+
+    /// Events of a message didn't succeed, and whoever published them doesn't ask.
+    #[error(
+        "{failed} events of a message had no effect, and nobody sends them again ({reason}): publish them through a \
+         subscription, which does"
+    )]
+    Unheard {
+        /// How many they are.
+        failed: usize,
+        /// Why the first of them had none.
+        reason: String,
+    },
+
     /// `subscriptions.toml` can't be read or has a mistake.
     #[error("subscriptions.toml, line {line}: {reason}")]
     Subscriptions {
@@ -188,7 +209,8 @@ impl Error {
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::CircuitOpen { .. }
-            | Self::Answer { .. } => true,
+            | Self::Answer { .. }
+            | Self::Broker { .. } => true,
             Self::DuplicateEvent { .. }
             | Self::EventTooLarge { .. }
             | Self::TooManyEvents { .. }
@@ -197,6 +219,7 @@ impl Error {
             | Self::Constraint { .. }
             | Self::Database { .. }
             | Self::UnexpectedRow { .. }
+            | Self::Unheard { .. }
             | Self::NewerSchema { .. }
             | Self::PreviewSchema
             | Self::Subscriptions { .. }

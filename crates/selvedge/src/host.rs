@@ -3,12 +3,17 @@
 //! The kernel has no clock and no I/O of its own. On Spin and the embedded engine the adapter is `spin`; tests bring
 //! their own.
 
+mod mqtt;
+mod redis;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
 use selvedge_events::TypePattern;
 
+pub use self::mqtt::{MqttBroker, MqttMessage};
+pub use self::redis::{RedisAnswer, RedisCommand};
 use crate::Error;
 use crate::http::{Answer, Call};
 
@@ -59,6 +64,23 @@ pub trait Platform {
 
     /// Sends an HTTP request and reads the whole answer. Dropping the future drops the request.
     fn send(&self, call: Call) -> LocalFuture<Result<Answer, Error>>;
+
+    /// Sends commands to the Redis server at a `redis://` or `rediss://` URL, in their order and over one connection, and
+    /// waits for no answer before it sends the next. Gives what each was answered, in their order. Dropping the future gives
+    /// up on the answers; what was sent may be run all the same.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when there is no connection to the server, and [`Error::Configuration`] when the URL is none or
+    /// the component may not use it. Neither shows the password that the URL may hold.
+    fn redis(&self, url: &str, commands: Vec<RedisCommand>) -> LocalFuture<Result<Vec<RedisAnswer>, Error>>;
+
+    /// Publishes messages to an MQTT broker at QoS 1, in their order and over one connection, and ends when the broker has
+    /// acknowledged all of them. Dropping the future gives up on that; what was sent may be published all the same.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when the broker doesn't take the connection or loses it, and [`Error::Configuration`] when the URL
+    /// is none or the component may not use it. Some of the messages may be published all the same.
+    fn mqtt(&self, broker: &MqttBroker, messages: Vec<MqttMessage>) -> LocalFuture<Result<(), Error>>;
 
     /// Ends after this time.
     fn wait(&self, duration_ms: u64) -> LocalFuture<()>;

@@ -8,6 +8,7 @@
 pub mod batch;
 mod claim;
 mod collect;
+mod dapr_app;
 mod deliver;
 mod drain;
 mod due;
@@ -15,6 +16,7 @@ mod outbox;
 mod pack;
 pub mod parcel;
 pub mod plan;
+pub(crate) mod publish;
 mod record;
 mod replay;
 pub mod settlement;

@@ -5,10 +5,12 @@
 mod database;
 mod incoming;
 mod key_value;
+mod mqtt;
 mod outgoing;
 mod platform;
+mod redis;
 
-pub use incoming::serve;
+pub use incoming::{hear, serve};
 pub use platform::host;
 #[doc(hidden)]
 pub use spin_sdk::{wasip3, wit_bindgen};

@@ -3,6 +3,7 @@
 //! Each `[[subscription]]` is a cursor of its own over the journal: it hears every event whose type matches one of its
 //! patterns, from the journal's first event on.
 
+mod broker;
 mod filter;
 mod parse;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use selvedge_events::TypePattern;
 use serde::Deserialize;
 
+pub use self::broker::{Address, Broker};
 pub use self::filter::Filter;
 use crate::Error;
 use crate::retry::RetryPolicy;
@@ -33,6 +35,8 @@ pub struct Subscription {
     pub types: Vec<TypePattern>,
     /// What an event of these types must meet to be heard: its `match`.
     pub filter: Option<Filter>,
+    /// The broker that its events come from; `None`: they come from the journal.
+    pub from: Option<Address>,
     /// Who is to hear them.
     pub target: Target,
     /// When a failed delivery is made again.
@@ -90,6 +94,15 @@ pub enum Target {
         /// The variable of the relay that holds the secrets by which they are signed.
         secret_variable: String,
     },
+    /// An application that speaks Dapr, to which they are brought as by its sidecar: see [`crate::dapr`].
+    DaprApp {
+        /// Where the application is; with a path, where it hears all of them.
+        url: String,
+        /// The variable of the relay that holds the token by which the application knows its sidecar.
+        token_variable: Option<String>,
+    },
+    /// Whoever takes them from a message broker.
+    Broker(Broker),
 }
 
 impl Subscriptions {
@@ -144,19 +157,44 @@ impl Subscriptions {
         self.all.iter().find(|subscription| subscription.name == name)
     }
 
+    /// Those that hear the journal: the relay's.
+    #[must_use]
+    pub fn of_journal(mut self) -> Self {
+        self.all.retain(|subscription| subscription.from.is_none());
+        self
+    }
+
+    /// Those that hear a broker, each with where it listens.
+    pub fn of_brokers(&self) -> impl Iterator<Item = (&Address, &Arc<Subscription>)> {
+        self.all
+            .iter()
+            .filter_map(|subscription| Some((subscription.from.as_ref()?, subscription)))
+    }
+
+    /// Where in brokers subscriptions publish or listen.
+    pub fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.all.iter().flat_map(|subscription| {
+            let target = match &subscription.target {
+                Target::Broker(broker) => Some(&broker.address),
+                Target::Function { .. } | Target::Webhook { .. } | Target::DaprApp { .. } => None,
+            };
+            target.into_iter().chain(&subscription.from)
+        })
+    }
+
     /// The components that subscriptions are for, each with the line that names it: every one must be in spin.toml.
     pub fn components(&self) -> impl Iterator<Item = (&str, usize)> {
         self.all.iter().filter_map(|subscription| match &subscription.target {
             Target::Function { component } => Some((component.as_str(), subscription.target_line)),
-            Target::Webhook { .. } => None,
+            Target::Webhook { .. } | Target::DaprApp { .. } | Target::Broker(_) => None,
         })
     }
 
     /// The URLs that subscriptions are for, each with the line that names it: the relay must be allowed to reach them.
     pub fn webhooks(&self) -> impl Iterator<Item = (&str, usize)> {
         self.all.iter().filter_map(|subscription| match &subscription.target {
-            Target::Webhook { url, .. } => Some((url.as_str(), subscription.target_line)),
-            Target::Function { .. } => None,
+            Target::Webhook { url, .. } | Target::DaprApp { url, .. } => Some((url.as_str(), subscription.target_line)),
+            Target::Function { .. } | Target::Broker(_) => None,
         })
     }
 }
@@ -185,9 +223,32 @@ impl Subscription {
         self.batch.min(room)
     }
 
-    /// Whether a delivery carries one event of a stream at most: a webhook can't be told to stop a stream within it.
+    /// The functions that must be done with an event that goes to them by a broker which may lose it.
+    pub fn consumers(&self) -> &[String] {
+        match &self.target {
+            Target::Broker(broker) => &broker.consumers,
+            Target::Function { .. } | Target::Webhook { .. } | Target::DaprApp { .. } => &[],
+        }
+    }
+
+    /// Under which names its events are marked as done: each of those who must be.
+    pub fn marked_by(&self) -> &[String] {
+        match self.consumers() {
+            [] => std::slice::from_ref(&self.name),
+            consumers => consumers,
+        }
+    }
+
+    /// Whether a delivery carries one event of a stream at most: who isn't a function can't be told to stop a stream within
+    /// it.
     pub fn is_one_per_stream(&self) -> bool {
-        self.is_ordered() && matches!(self.target, Target::Webhook { .. })
+        let is_told = match &self.target {
+            Target::Function { .. } => true,
+            Target::Webhook { .. } | Target::DaprApp { .. } => false,
+            // An MQTT message has one event.
+            Target::Broker(broker) => !broker.consumers.is_empty() && !matches!(broker.address, Address::Mqtt { .. }),
+        };
+        self.is_ordered() && !is_told
     }
 
     /// Whether a stream's events take effect one after the other.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-/// How long the engine may take to say that it serves.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the engine may take to say that it serves: it may have to compile every component first, on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A running `selvedge` process. It is killed when this is dropped.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl RealProcess {
     /// Starts `binary` on the manifest with its state in `state_dir`, on a free port.
     ///
     /// # Errors
-    /// Where it doesn't say within a minute that it serves; with what it printed.
+    /// Where it doesn't say within three minutes that it serves; with what it printed.
     pub fn start(binary: &Path, manifest: &Path, state_dir: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         Self::start_with(binary, manifest, state_dir, arguments, &[])
     }
@@ -56,9 +56,28 @@ impl RealProcess {
         arguments: &[&str],
         environment: &[(&str, &OsStr)],
     ) -> anyhow::Result<Self> {
+        Self::launch(binary, manifest, state_dir, "127.0.0.1:0", arguments, environment)
+    }
+
+    /// [`Self::start`] where others look for it: on the address that it had before, such as `127.0.0.1:41234`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_at(binary: &Path, manifest: &Path, state_dir: &Path, address: &str) -> anyhow::Result<Self> {
+        Self::launch(binary, manifest, state_dir, address, &[], &[])
+    }
+
+    fn launch(
+        binary: &Path,
+        manifest: &Path,
+        state_dir: &Path,
+        listen: &str,
+        arguments: &[&str],
+        environment: &[(&str, &OsStr)],
+    ) -> anyhow::Result<Self> {
         let mut child = Command::new(binary)
             .envs(environment.iter().copied())
-            .args(["up", "--listen", "127.0.0.1:0", "--log", "file", "--from"])
+            .args(["up", "--listen", listen, "--log", "file", "--from"])
             .arg(manifest)
             .arg("--state-dir")
             .arg(state_dir)

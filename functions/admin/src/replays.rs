@@ -27,7 +27,7 @@ struct NewReplay {
 pub async fn create(host: Host, request: Request) -> Result<Response, Problem> {
     let wanted: NewReplay = request.json()?;
     let key = Key::of(&request, "/admin")?;
-    let subscriptions = Subscriptions::from_file()?;
+    let subscriptions = Subscriptions::from_file()?.of_journal();
     let new = checked(&host, wanted, key.as_ref(), &subscriptions)?;
     relay::register(&host, &subscriptions)?;
     let Some(replay) = replay::create(&host, &new)? else {

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::EngineKind;
+use super::broker::{self, Server};
 use super::http::Connection;
+use super::{EngineKind, Subject};
 use crate::{process, workspace};
 
 /// How long an engine may take to start (the first start compiles the components) and to stop.
@@ -18,8 +19,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// A running application. It is stopped, with all its child processes, when this is dropped.
 pub struct Engine {
-    kind: EngineKind,
+    subject: Subject,
     child: Child,
+    /// Its broker's server, if it has one; stopped after it.
+    _server: Option<Server>,
     state: PathBuf,
     /// Where it listens.
     pub address: SocketAddr,
@@ -29,27 +32,27 @@ pub struct Engine {
 
 impl Engine {
     /// Starts the application with empty stores and waits until it answers.
-    pub fn start(kind: EngineKind) -> Result<Self> {
+    pub fn start(subject: Subject) -> Result<Self> {
         // One folder, emptied before each start: what the engine said stays there to be read when something failed.
-        let state = workspace::root().join("target/bench").join(kind.name());
+        let state = workspace::root().join("target/bench").join(subject.name());
         if state.exists() {
             fs::remove_dir_all(&state)?;
         }
         fs::create_dir_all(&state)?;
-        Self::start_in(kind, state)
+        Self::start_in(subject, state)
     }
 
     /// Stops it, lets `change` work on its database, and starts it again on its stores.
     pub fn restart(self, change: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
-        let (kind, state, database) = (self.kind, self.state.clone(), self.database());
+        let (subject, state, database) = (self.subject, self.state.clone(), self.database());
         drop(self);
         change(&database)?;
-        Self::start_in(kind, state)
+        Self::start_in(subject, state)
     }
 
-    fn start_in(kind: EngineKind, state: PathBuf) -> Result<Self> {
+    fn start_in(subject: Subject, state: PathBuf) -> Result<Self> {
         let address = free_address()?;
-        let mut command = match kind {
+        let mut command = match subject.engine {
             EngineKind::Selvedge => {
                 let mut command = Command::new(workspace::binary("release", "selvedge"));
                 command.args(["up", "--quiet", "--log", "off"]);
@@ -62,13 +65,19 @@ impl Engine {
             }
         };
         command.current_dir(&state);
-        command.arg("--from").arg(workspace::root().join("spin.toml"));
+        command
+            .arg("--from")
+            .arg(workspace::root().join(broker::manifest(subject.broker)));
         command.args([
             "--listen",
             &address.to_string(),
             "--variable",
             &format!("app_url=http://{address}"),
         ]);
+        let server = Server::start(subject.broker, &state)?;
+        if let Some(server) = &server {
+            command.args(["--variable", &server.variable()]);
+        }
         command.arg("--state-dir").arg(&state);
         let log = File::create(state.join("engine.log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -76,7 +85,8 @@ impl Engine {
         let begin = Instant::now();
         let child = process::spawn(&mut command)?;
         let mut engine = Self {
-            kind,
+            subject,
+            _server: server,
             child,
             state,
             address,
@@ -194,7 +204,7 @@ impl Drop for Engine {
 }
 
 /// A free port of this machine. Another process could take it before the engine does; then the engine says so.
-fn free_address() -> Result<SocketAddr> {
+pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::EngineKind;
 use super::effects::Effects;
 use super::engine::Engine;
 use super::http::Connection;
 use super::journey::{Journey, ORDER, TODO};
 use super::long;
 use super::report::{self, Figures, FullSpeed, JourneyFigures};
+use super::{Broker, EngineKind, Subject};
 use crate::process::say;
 use crate::workspace;
 
@@ -33,6 +33,8 @@ const STEADY_CONNECTIONS: u64 = 4;
 pub struct Load {
     #[arg(long = "engine", value_enum)]
     engines: Vec<EngineKind>,
+    #[arg(long = "broker", value_enum)]
+    brokers: Vec<Broker>,
     #[arg(long)]
     seconds: u64,
     #[arg(long)]
@@ -48,50 +50,61 @@ impl Load {
         if self.long {
             let length = Duration::from_secs(self.seconds);
             return self
-                .engines
-                .iter()
-                .try_for_each(|kind| long::measure(*kind, self.connections, length));
+                .subjects()
+                .try_for_each(|subject| long::measure(subject, self.connections, length));
         }
         let mut figures = Vec::new();
-        for engine in &self.engines {
-            figures.push(self.measure(*engine)?);
+        for subject in self.subjects() {
+            figures.push(self.measure(subject)?);
         }
         println!("{} connections, {} s each phase\n", self.connections, self.seconds);
         print!("{}", report::table(&figures));
         Ok(())
     }
 
-    fn measure(&self, kind: EngineKind) -> Result<Figures> {
-        let name = kind.name();
+    /// Every engine with every broker.
+    fn subjects(&self) -> impl Iterator<Item = Subject> {
+        let with_brokers = |engine: &EngineKind| {
+            let engine = *engine;
+            self.brokers.iter().map(move |broker| Subject {
+                engine,
+                broker: *broker,
+            })
+        };
+        self.engines.iter().flat_map(with_brokers)
+    }
+
+    fn measure(&self, subject: Subject) -> Result<Figures> {
+        let name = subject.name();
         say(format_args!("{name}: starting {STARTS} times"));
         // The first start may compile the components; it isn't one of those that count.
-        drop(Engine::start(kind)?);
+        drop(Engine::start(subject)?);
         let mut starts = (0..STARTS)
-            .map(|_| Ok(Engine::start(kind)?.started_in))
+            .map(|_| Ok(Engine::start(subject)?.started_in))
             .collect::<Result<Vec<_>>>()?;
         starts.sort();
         Ok(Figures {
             engine: name,
-            todos: self.measure_journey(kind, &TODO)?,
-            orders: self.measure_journey(kind, &ORDER)?,
+            todos: self.measure_journey(subject, &TODO)?,
+            orders: self.measure_journey(subject, &ORDER)?,
             start: starts[STARTS / 2],
         })
     }
 
-    fn measure_journey(&self, kind: EngineKind, journey: &Journey) -> Result<JourneyFigures> {
+    fn measure_journey(&self, subject: Subject, journey: &Journey) -> Result<JourneyFigures> {
         let length = Duration::from_secs(self.seconds);
-        let what = format!("{}: {}", kind.name(), journey.name);
+        let what = format!("{}: {}", subject.name(), journey.name);
         say(format_args!(
             "{what}: as fast as {} connections can, for {} s",
             self.connections, self.seconds
         ));
-        let engine = Engine::start(kind)?;
+        let engine = Engine::start(subject)?;
         let full_speed = at_full_speed(&engine, journey, self.connections, length)?;
         drop(engine);
 
         let rate = journey.steady_rate;
         say(format_args!("{what}: {rate} a second, for {} s", self.seconds));
-        let engine = Engine::start(kind)?;
+        let engine = Engine::start(subject)?;
         let (answers, delays) = steadily(&engine, journey, length)?;
 
         Ok(JourneyFigures {

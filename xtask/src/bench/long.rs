@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::EngineKind;
+use super::Subject;
 use super::engine::Engine;
 use super::http::Connection;
 use super::journey::{TODO, request};
@@ -20,9 +20,9 @@ const LOADS: usize = 1000;
 const JOURNALS: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
 
 /// Measures both and prints a table of each.
-pub fn measure(kind: EngineKind, connections: u64, length: Duration) -> Result<()> {
+pub fn measure(subject: Subject, connections: u64, length: Duration) -> Result<()> {
     println!("| events of the todo | GET p50, ms | GET p99, ms |\n|---:|---:|---:|");
-    for (events, loads) in streams(kind)? {
+    for (events, loads) in streams(subject)? {
         let (half, most) = (percentile(&loads, 50.0), percentile(&loads, 99.0));
         println!("| {events} | {:.2} | {:.2} |", milliseconds(half), milliseconds(most));
     }
@@ -31,7 +31,7 @@ pub fn measure(kind: EngineKind, connections: u64, length: Duration) -> Result<(
     );
     let mut shortest = None;
     for events in JOURNALS {
-        let full_speed = journal(kind, events, connections, length)?;
+        let full_speed = journal(subject, events, connections, length)?;
         let (rate, cpu_seconds) = (full_speed.journeys_per_second(), full_speed.cpu_seconds_per_10_000());
         let ratio = cpu_seconds / *shortest.get_or_insert(cpu_seconds);
         println!("| {events} | {rate:.0} | {cpu_seconds:.2} | {ratio:.2} |");
@@ -40,9 +40,9 @@ pub fn measure(kind: EngineKind, connections: u64, length: Duration) -> Result<(
 }
 
 /// How long it takes to load a todo of each length; sorted.
-fn streams(kind: EngineKind) -> Result<Vec<(u64, Vec<Duration>)>> {
+fn streams(subject: Subject) -> Result<Vec<(u64, Vec<Duration>)>> {
     say("a long stream: a todo is changed and loaded");
-    let engine = Engine::start(kind)?;
+    let engine = Engine::start(subject)?;
     let mut connection = Connection::open(engine.address)?;
     connection.expect(&TODO.request(0), TODO.status)?;
     let body = connection.body();
@@ -70,9 +70,9 @@ fn streams(kind: EngineKind) -> Result<Vec<(u64, Vec<Duration>)>> {
 }
 
 /// Journeys at full speed on a journal that has this many events already.
-fn journal(kind: EngineKind, events: u64, connections: u64, length: Duration) -> Result<FullSpeed> {
+fn journal(subject: Subject, events: u64, connections: u64, length: Duration) -> Result<FullSpeed> {
     say(format_args!("a journal of {events} events, for {} s", length.as_secs()));
-    let engine = Engine::start(kind)?;
+    let engine = Engine::start(subject)?;
     load::warm_up(&engine, &TODO)?;
     let engine = engine.restart(|database| fill(database, events))?;
     load::at_full_speed(&engine, &TODO, connections, length)

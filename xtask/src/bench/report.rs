@@ -5,7 +5,7 @@ use std::time::Duration;
 /// What was measured of one engine.
 pub struct Figures {
     /// The engine's name.
-    pub engine: &'static str,
+    pub engine: String,
     /// A todo, from its POST to both effects.
     pub todos: JourneyFigures,
     /// An order, from its POST until it is confirmed.
@@ -162,9 +162,9 @@ mod tests {
         }
     }
 
-    fn figures(engine: &'static str, rate: f64) -> Figures {
+    fn figures(engine: &str, rate: f64) -> Figures {
         Figures {
-            engine,
+            engine: engine.to_owned(),
             todos: journeys(rate),
             orders: journeys(rate / 10.0),
             start: Duration::from_millis(250),

@@ -53,6 +53,12 @@ impl Request {
             .expect("the route that led here declares this parameter")
     }
 
+    /// What a parameter stands for, where the route has it.
+    pub fn optional_parameter(&self, name: &str) -> Option<&str> {
+        let found = self.parameters.iter().find(|(parameter, _)| *parameter == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// A header's value, when it is there once or more and its first value is a text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())

@@ -14,14 +14,23 @@ impl Pattern {
         Self(text)
     }
 
-    /// The parameters when the path has this shape. A parameter is one whole segment, not empty, and decodes to UTF-8. A
-    /// slash at the end of the path makes no difference.
+    /// The parameters when the path has this shape. A parameter is one whole segment, not empty, and decodes to UTF-8; one
+    /// that is written `*name` is all that is left of the path, slashes included. A slash at the end of the path makes no
+    /// difference.
     pub(crate) fn matches(&self, path: &str) -> Option<Matched> {
         let path = path.strip_suffix('/').unwrap_or(path);
         let mut matched = Vec::new();
         let mut segments = path.split('/');
         for expected in self.0.split('/') {
             let segment = segments.next()?;
+            if let Some(name) = expected.strip_prefix('*') {
+                let rest = segments.fold(segment.to_owned(), |rest, next| rest + "/" + next);
+                let rest = percent_decode_str(&rest).decode_utf8().ok()?.into_owned();
+                return (!rest.is_empty()).then(|| {
+                    matched.push((name, rest));
+                    matched
+                });
+            }
             match expected.strip_prefix(':') {
                 None if expected == segment => {}
                 Some(name) if !segment.is_empty() => {
@@ -56,6 +65,13 @@ mod tests {
                 Some(vec![("id", "7".to_owned())]),
             ),
             ("/todos/:id/complete", "/todos/7/Complete", None),
+            (
+                "/topics/*name",
+                "/topics/a/b%20c",
+                Some(vec![("name", "a/b c".to_owned())]),
+            ),
+            ("/topics/*name", "/topics/", None),
+            ("/topics/*name", "/topics", None),
         ];
         for (pattern, path, expected) in cases {
             assert_eq!(Pattern::new(pattern).matches(path), expected, "{pattern} on {path}");

@@ -1,11 +1,13 @@
-//! Sends parcels to functions and webhooks.
+//! Sends parcels to functions, webhooks, Dapr applications and brokers.
 
 use futures::future::join_all;
 use http::Method;
 use selvedge_events::json::BATCH_MEDIA_TYPE;
 
+use super::dapr_app;
 use super::pack::Outgoing;
 use super::parcel::{Delivered, Parcel};
+use super::publish;
 use crate::delivery::Outcome;
 use crate::http::Call;
 use crate::subscription::Target;
@@ -22,6 +24,13 @@ pub(super) async fn send(host: Host, outgoing: Outgoing) -> (Parcel, Delivered) 
     let answered = match &parcel.subscription.target {
         Target::Function { component } => to_function(&host, &parcel, component, bodies).await,
         Target::Webhook { url, secret_variable } => to_webhook(&host, &parcel, url, secret_variable, bodies).await,
+        Target::DaprApp { url, token_variable } => {
+            dapr_app::deliver(&host, &parcel, url, token_variable.as_deref(), bodies).await
+        }
+        Target::Broker(broker) => {
+            let delivered = publish::all(&host, &parcel, broker, bodies).await;
+            return (parcel, delivered);
+        }
     };
     let delivered = match answered {
         Ok(outcomes) => Delivered::Answered(outcomes),

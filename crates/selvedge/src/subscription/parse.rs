@@ -11,7 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use self::value::{Reader, line_of, mistake};
-use super::{Order, Start, Subscription, Target};
+use super::{Address, Order, Start, Subscription, Target};
 use crate::retry::RetryPolicy;
 use crate::{Error, limits};
 
@@ -29,7 +29,10 @@ struct Entry {
     types: Spanned<Vec<Spanned<String>>>,
     #[serde(rename = "match")]
     filter: Option<Spanned<String>>,
+    from: Option<Spanned<String>>,
     target: Spanned<String>,
+    consumers: Option<Spanned<Vec<String>>>,
+    protocol: Option<Spanned<Protocol>>,
     secret_variable: Option<Spanned<String>>,
     max_attempts: Option<Spanned<u32>>,
     initial_interval: Option<Spanned<String>>,
@@ -43,6 +46,16 @@ struct Entry {
     order: Order,
     #[serde(default)]
     start: Start,
+}
+
+/// How an `http` target is spoken to.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Protocol {
+    /// As a webhook.
+    Webhook,
+    /// As an application under a Dapr sidecar.
+    Dapr,
 }
 
 pub(super) fn parse(text: &str) -> Result<Vec<Subscription>, Error> {
@@ -107,10 +120,24 @@ impl Reader<'_> {
             let reason = "`max_interval` is shorter than `initial_interval`: make it at least as long";
             return Err(self.mistake(max_interval, reason.to_owned()));
         }
-        let target = self.target(&entry.target, entry.secret_variable.as_ref())?;
+        let target = match &entry.protocol {
+            Some(protocol) if !entry.target.get_ref().starts_with("http") => {
+                let reason = "`protocol` is for targets \"https://…\": leave it out";
+                return Err(self.mistake(protocol, reason.to_owned()));
+            }
+            Some(protocol) if *protocol.get_ref() == Protocol::Dapr && entry.consumers.is_none() => {
+                self.dapr_app(&entry.target, entry.secret_variable.as_ref())?
+            }
+            _ => self.target(&entry.target, entry.secret_variable.as_ref(), entry.consumers.as_ref())?,
+        };
+        let from = self.from(entry.from.as_ref(), &target)?;
         let batch_max = match target {
-            Target::Function { .. } => limits::BATCH_EVENTS_MAX,
-            Target::Webhook { .. } => limits::WEBHOOK_BATCH_EVENTS_MAX,
+            Target::Function { .. } | Target::Broker(_) => limits::BATCH_EVENTS_MAX,
+            Target::Webhook { .. } | Target::DaprApp { .. } => limits::WEBHOOK_BATCH_EVENTS_MAX,
+        };
+        let batch = match &target {
+            Target::Broker(broker) if matches!(broker.address, Address::Mqtt { .. }) => limits::MQTT_BATCH_EVENTS,
+            _ => batch_max,
         };
         Ok(Subscription {
             name: self.name(&entry.name)?,
@@ -123,7 +150,8 @@ impl Reader<'_> {
                 limits::DELIVERY_TIMEOUT_MS_MAX,
                 limits::DELIVERY_TIMEOUT_MS,
             )?,
-            batch: self.within(entry.batch, "batch", 1..=batch_max, batch_max)?,
+            batch: self.within(entry.batch, "batch", 1..=batch_max, batch)?,
+            from,
             target,
             max_in_flight: match &entry.max_in_flight {
                 None => None,

@@ -102,6 +102,20 @@ fn a_mistake_names_its_line() {
             "from 1 to 32",
         ),
         (MINIMAL.replace("function:x", "kafka:x"), 4, "not available yet"),
+        (MINIMAL.replace("function:x", "redis:x"), 4, "name in `consumers`"),
+        (MINIMAL.replace("function:x", "redis:"), 4, "must have a name"),
+        (MINIMAL.replace("function:x", "redis:two words"), 4, "without spaces"),
+        (with("consumers = [\"x\"]"), 5, "targets that may lose messages"),
+        (
+            MINIMAL.replace("function:x", "redis-stream:x") + "consumers = [\"x\"]\n",
+            5,
+            "keeps its messages",
+        ),
+        (
+            MINIMAL.replace("function:x", "redis-stream:x") + "secret_variable = \"x\"\n",
+            5,
+            "is for webhooks",
+        ),
         (
             MINIMAL.replace("function:x", "https://example.org"),
             4,
@@ -141,5 +155,21 @@ fn a_webhook_has_an_url_and_a_secret() {
             secret_variable: "webhook_secret".to_owned(),
         };
         assert_eq!((subscription.target, subscription.batch), (expected, 32));
+    }
+}
+
+#[test]
+fn a_channel_has_consumers_and_a_stream_has_none() {
+    for (lines, consumers) in [
+        ("target = \"redis:todos\"\nconsumers = [\"a\", \"b\"]\n", vec!["a", "b"]),
+        ("target = \"redis:todos\"\nconsumers = []\n", Vec::new()),
+        ("target = \"redis-stream:todos\"\n", Vec::new()),
+    ] {
+        let text = MINIMAL.replace("target = \"function:x\"\n", lines);
+        let subscription = parse(&text).expect(lines).remove(0);
+        assert_eq!(subscription.consumers(), consumers);
+        assert_eq!(subscription.batch, 500);
+        let marked_by = if consumers.is_empty() { vec!["a"] } else { consumers };
+        assert_eq!(subscription.marked_by(), marked_by);
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use selvedge_events::TypePattern;
 use toml::Spanned;
 
-use crate::subscription::{Filter, Target};
+use crate::subscription::{Address, Broker, Filter, Target};
 use crate::{Error, limits};
 
 /// Checks values against the text they come from, for the sake of the line.
@@ -42,13 +42,26 @@ impl Reader<'_> {
         text.map(parse).transpose()
     }
 
-    pub(super) fn target(&self, target: &Spanned<String>, secret: Option<&Spanned<String>>) -> Result<Target, Error> {
+    pub(super) fn target(
+        &self,
+        target: &Spanned<String>,
+        secret: Option<&Spanned<String>>,
+        consumers: Option<&Spanned<Vec<String>>>,
+    ) -> Result<Target, Error> {
         let text = target.get_ref();
         let expected = "write \"function:<component>\" or \"https://…\"";
         let wrong = |reason: String| Err(self.mistake(target, reason));
         let Some((kind, rest)) = text.split_once(':') else {
             return wrong(format!("`target` is \"{text}\": {expected}"));
         };
+        if let Some(address) = Address::parse(text) {
+            let address = address.map_err(|reason| self.mistake(target, format!("the target \"{text}\" {reason}")))?;
+            return self.broker(target, address, secret, consumers);
+        }
+        if let Some(consumers) = consumers {
+            let reason = "`consumers` is for targets that may lose messages, \"redis:…\" and \"mqtt:…\": leave it out";
+            return Err(self.mistake(consumers, reason.to_owned()));
+        }
         match (kind, secret) {
             ("function", Some(secret)) => {
                 let reason = "`secret_variable` is for webhooks: a function's deliveries never leave the application";
@@ -61,14 +74,92 @@ impl Reader<'_> {
                 "\"{rest}\" can't be reached: only components named in kebab-case can be"
             )),
             ("https" | "http", secret) => self.webhook(target, secret),
-            ("redis" | "mqtt" | "kafka" | "dapr", _) => {
-                wrong(format!("targets of kind \"{kind}\" are not available yet: {expected}"))
-            }
             _ => wrong(format!("there is no kind of target \"{kind}\": {expected}")),
         }
     }
 
+    fn broker(
+        &self,
+        target: &Spanned<String>,
+        address: Address,
+        secret: Option<&Spanned<String>>,
+        consumers: Option<&Spanned<Vec<String>>>,
+    ) -> Result<Target, Error> {
+        if address.kind() == "kafka" {
+            let reason = format!("targets of kind \"{}\" are not available yet", address.kind());
+            return Err(self.mistake(target, reason));
+        }
+        if let Some(secret) = secret {
+            let reason = "`secret_variable` is for webhooks: how a broker is reached, the relay's variables say";
+            return Err(self.mistake(secret, reason.to_owned()));
+        }
+        let consumers = match (consumers, address.loses_messages()) {
+            (Some(consumers), true) => consumers.get_ref().clone(),
+            (None, false) => Vec::new(),
+            (Some(consumers), false) => {
+                let reason = format!(
+                    "\"{address}\" keeps its messages, its acknowledgement settles an event: leave `consumers` out"
+                );
+                return Err(self.mistake(consumers, reason));
+            }
+            (None, true) => {
+                let reason = format!(
+                    "\"{address}\" may lose messages: name in `consumers` the functions that must be done with an event \
+                     before it is settled, or write `consumers = []` to have it settled once it is published"
+                );
+                return Err(self.mistake(target, reason));
+            }
+        };
+        Ok(Target::Broker(Broker { address, consumers }))
+    }
+
+    /// Where the events come from, if not from the journal.
+    pub(super) fn from(&self, from: Option<&Spanned<String>>, target: &Target) -> Result<Option<Address>, Error> {
+        let Some(text) = from else { return Ok(None) };
+        let wrong = |reason: &str| self.mistake(text, format!("`from` is \"{}\": {reason}", text.get_ref()));
+        match Address::parse(text.get_ref()) {
+            Some(Ok(_)) if !matches!(target, Target::Function { .. }) => Err(wrong(
+                "what comes from a broker goes to a function: write `target = \"function:<component>\"`",
+            )),
+            Some(Ok(address @ Address::Dapr { .. })) => Ok(Some(address)),
+            Some(Ok(_)) => Err(wrong("events from such a broker are not available yet")),
+            Some(Err(reason)) => Err(wrong(&format!("it {reason}"))),
+            None => Err(wrong(
+                "write \"kafka:<topic>\" or \"dapr:<pubsub>/<topic>\", or leave it out for the journal's events",
+            )),
+        }
+    }
+
     fn webhook(&self, target: &Spanned<String>, secret: Option<&Spanned<String>>) -> Result<Target, Error> {
+        let url = self.url(target)?;
+        let Some(secret) = secret else {
+            let reason = "needs `secret_variable`: the name of the relay's variable that holds the signing secret";
+            return Err(self.mistake(target, format!("the webhook \"{url}\" {reason}")));
+        };
+        Ok(Target::Webhook {
+            secret_variable: self.variable(secret)?,
+            url,
+        })
+    }
+
+    /// An application under a Dapr sidecar; its token stands where a webhook's secret does.
+    pub(super) fn dapr_app(&self, target: &Spanned<String>, token: Option<&Spanned<String>>) -> Result<Target, Error> {
+        Ok(Target::DaprApp {
+            url: self.url(target)?,
+            token_variable: token.map(|token| self.variable(token)).transpose()?,
+        })
+    }
+
+    fn variable(&self, name: &Spanned<String>) -> Result<String, Error> {
+        if is_variable_name(name.get_ref()) {
+            return Ok(name.get_ref().clone());
+        }
+        let reason = "`secret_variable` must be a variable's name, such as \"webhook_secret\"";
+        Err(self.mistake(name, reason.to_owned()))
+    }
+
+    /// A URL that events may be sent to.
+    fn url(&self, target: &Spanned<String>) -> Result<String, Error> {
         let url = target.get_ref();
         let wrong = |reason: &str| Err(self.mistake(target, format!("the webhook \"{url}\" {reason}")));
         let Ok(uri) = url.parse::<http::Uri>() else {
@@ -83,18 +174,7 @@ impl Reader<'_> {
         if uri.scheme_str() == Some("http") && !is_loopback(authority.host()) {
             return wrong("would be sent in the clear: use https (http is for 127.0.0.1, [::1] and localhost)");
         }
-        let Some(secret) = secret else {
-            let reason = "needs `secret_variable`: the name of the relay's variable that holds the signing secret";
-            return wrong(reason);
-        };
-        if !is_variable_name(secret.get_ref()) {
-            let reason = "`secret_variable` must be a variable's name, such as \"webhook_secret\"";
-            return Err(self.mistake(secret, reason.to_owned()));
-        }
-        Ok(Target::Webhook {
-            url: url.clone(),
-            secret_variable: secret.get_ref().clone(),
-        })
+        Ok(url.clone())
     }
 
     pub(super) fn within<T: PartialOrd + std::fmt::Display + Copy>(

@@ -1,0 +1,86 @@
+//! The broker under measurement: a server of its own, with nothing in it.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::Broker;
+use super::engine::free_address;
+use crate::process;
+
+/// How long a server may take to start.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// A running server. It is stopped when this is dropped.
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Starts the server of a broker in a folder; `None` where there is none.
+    pub fn start(broker: Broker, folder: &Path) -> Result<Option<Self>> {
+        let address = free_address()?;
+        let mut command = match broker {
+            Broker::None => return Ok(None),
+            Broker::Redis => {
+                let mut command = Command::new("redis-server");
+                let port = address.port().to_string();
+                command.args([
+                    "--bind",
+                    "127.0.0.1",
+                    "--port",
+                    &port,
+                    "--save",
+                    "",
+                    "--appendonly",
+                    "no",
+                ]);
+                command
+            }
+        };
+        command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut server = Self {
+            child: process::spawn(&mut command)?,
+            address,
+        };
+        let begin = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = server.child.try_wait()? {
+                bail!("the server of {} ended with {status}", broker.name());
+            }
+            if begin.elapsed() > START_LIMIT {
+                bail!(
+                    "the server of {} takes no connection within {START_LIMIT:?}",
+                    broker.name()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Some(server))
+    }
+
+    /// The variable by which the application reaches it.
+    pub fn variable(&self) -> String {
+        format!("redis_url=redis://{}", self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // There is nobody left to tell when this fails.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The manifest by which the application uses a broker.
+pub fn manifest(broker: Broker) -> &'static str {
+    match broker {
+        Broker::None => "spin.toml",
+        Broker::Redis => "spin.redis.toml",
+    }
+}
