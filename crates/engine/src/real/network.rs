@@ -1,4 +1,4 @@
-//! The real network: HTTP, Redis and MQTT.
+//! The real network: HTTP, Redis, MQTT and components' own sockets.
 
 use std::sync::Arc;
 
@@ -34,6 +34,10 @@ impl Network for RealNetwork {
 
     async fn redis(&self, address: &str) -> Result<Arc<dyn RedisConnection>, RedisError> {
         Ok(Arc::new(RealRedisConnection::open(address).await?))
+    }
+
+    fn has_sockets(&self) -> bool {
+        true
     }
 
     async fn mqtt(&self, options: MqttOptions) -> Result<Arc<dyn MqttConnection>, MqttError> {

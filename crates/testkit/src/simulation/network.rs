@@ -106,6 +106,10 @@ impl Network for SimulatedNetwork {
         ))
     }
 
+    fn has_sockets(&self) -> bool {
+        false
+    }
+
     async fn mqtt(&self, _options: MqttOptions) -> Result<Arc<dyn MqttConnection>, MqttError> {
         Err(MqttError::ConnectionFailed(
             "connection refused: this world has no MQTT broker".to_owned(),
