@@ -48,8 +48,10 @@ pub fn simulate<T>(test: impl AsyncFnOnce(World) -> anyhow::Result<T>) -> anyhow
 /// shipped ones.
 pub fn application_copy() -> anyhow::Result<TempDir> {
     let folder = tempfile::tempdir()?;
-    for file in ["spin.toml", "subscriptions.toml"] {
-        std::fs::copy(root().join(file), folder.path().join(file))?;
+    for broker in ["", ".redis", ".mqtt"] {
+        for file in [format!("spin{broker}.toml"), format!("subscriptions{broker}.toml")] {
+            std::fs::copy(root().join(&file), folder.path().join(&file))?;
+        }
     }
     std::fs::create_dir(folder.path().join("schemas"))?;
     for schema in std::fs::read_dir(root().join("schemas"))? {

@@ -1,7 +1,7 @@
 //! The same files run on Spin 4.1: every built component asks for nothing that Spin hasn't, and the manifest breaks none
 //! of Spin's rules.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use selvedge_engine::config::{
     Component, Manifest, PlatformProblem, TriggerType, check_component, validate_files, validate_manifest,
@@ -38,75 +38,150 @@ fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     changed
 }
 
+/// spin.toml, and the manifests that run the same components on a broker.
+fn manifests() -> anyhow::Result<Vec<Manifest>> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(root())? {
+        let file = entry?.path();
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with("spin.") && name.ends_with(".toml") {
+            files.push(file);
+        }
+    }
+    assert!(files.len() >= 3, "{files:?}");
+    Ok(files
+        .iter()
+        .map(|file| Manifest::read(file))
+        .collect::<Result<_, _>>()?)
+}
+
 #[test]
 fn every_component_runs_on_spin() -> anyhow::Result<()> {
-    let manifest = manifest()?;
-    validate_manifest(&manifest)?;
-    validate_files(&manifest)?;
-    assert!(manifest.components.len() >= 6, "{:?}", manifest.components.keys());
-    for Component { id, source, .. } in manifest.components.values() {
-        let triggers = manifest.trigger_types_of(id);
-        assert!(!triggers.is_empty(), "{id} has no trigger: nothing would ever call it");
-        let checked = check_component(&std::fs::read(source)?, &triggers);
-        assert_eq!(checked, Ok(()), "{id}");
+    for manifest in manifests()? {
+        validate_manifest(&manifest)?;
+        validate_files(&manifest)?;
+        let file = manifest.file.display();
+        assert!(
+            manifest.components.len() >= 6,
+            "{file}: {:?}",
+            manifest.components.keys()
+        );
+        for Component { id, source, .. } in manifest.components.values() {
+            let triggers = manifest.trigger_types_of(id);
+            assert!(
+                !triggers.is_empty(),
+                "{file}: {id} has no trigger: nothing would ever call it"
+            );
+            let checked = check_component(&std::fs::read(source)?, &triggers);
+            assert_eq!(checked, Ok(()), "{file}: {id}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_same_components_run_on_every_broker() -> anyhow::Result<()> {
+    let local = manifest()?;
+    for manifest in manifests()? {
+        let file = manifest.file.display();
+        for (id, component) in &local.components {
+            let same = manifest
+                .components
+                .get(id)
+                .unwrap_or_else(|| panic!("{file} has no {id}"));
+            assert_eq!(same.source, component.source, "{file}: {id}");
+            assert_eq!(same.key_value_stores, component.key_value_stores, "{file}: {id}");
+            assert_eq!(same.sqlite_databases, component.sqlite_databases, "{file}: {id}");
+            let command = |component: &Component| component.build.as_ref().map(|build| build.commands.clone());
+            assert_eq!(command(same), command(component), "{file}: {id}");
+            for (name, value) in &component.variables {
+                assert_eq!(same.variables.get(name), Some(value), "{file}: {id}");
+            }
+        }
+        let routes = |manifest: &Manifest| {
+            let routes = manifest.triggers.http.iter();
+            routes
+                .map(|trigger| (trigger.route.clone(), trigger.handler.clone()))
+                .collect::<Vec<_>>()
+        };
+        for route in routes(&local) {
+            assert!(routes(&manifest).contains(&route), "{file} has no {route:?}");
+        }
+        for (name, declared) in &local.variables {
+            let same = manifest
+                .variables
+                .get(name)
+                .unwrap_or_else(|| panic!("{file} has no {name}"));
+            assert_eq!(
+                (&same.default, same.secret),
+                (&declared.default, declared.secret),
+                "{file}: {name}"
+            );
+        }
     }
     Ok(())
 }
 
 #[test]
 fn spin_can_build_every_component() -> anyhow::Result<()> {
-    let manifest = manifest()?;
-    for component in manifest.components.values() {
-        let id = &component.id;
-        let build = component
-            .build
-            .as_ref()
-            .unwrap_or_else(|| panic!("{id} has no [component.{id}.build]"));
-        let [command] = &build.commands[..] else {
-            panic!("{id} is built by {:?}", build.commands);
-        };
-        assert!(
-            command.contains(&format!("--package {id} ")),
-            "{id} builds something else: {command}"
-        );
-        // What it builds is where its `source` points.
-        let built = format!("target/functions/wasm32-wasip2/component/{}.wasm", id.replace('-', "_"));
-        assert_eq!(component.source, root().join(built), "{id}");
-        for option in [
-            "--target wasm32-wasip2",
-            "--profile component",
-            "--target-dir target/functions",
-        ] {
-            assert!(command.contains(option), "{id}: no {option} in {command}");
+    for manifest in manifests()? {
+        for component in manifest.components.values() {
+            assert_buildable(component);
         }
-        let own = format!("functions/{id}/");
-        assert!(
-            build.watch.iter().any(|glob| glob.starts_with(&own)),
-            "{id} doesn't watch its own files"
-        );
     }
     Ok(())
 }
 
+fn assert_buildable(component: &Component) {
+    let id = &component.id;
+    let build = component
+        .build
+        .as_ref()
+        .unwrap_or_else(|| panic!("{id} has no [component.{id}.build]"));
+    let [command] = &build.commands[..] else {
+        panic!("{id} is built by {:?}", build.commands);
+    };
+    assert!(
+        command.contains(&format!("--package {id} ")),
+        "{id} builds something else: {command}"
+    );
+    // What it builds is where its `source` points.
+    let built = format!("target/functions/wasm32-wasip2/component/{}.wasm", id.replace('-', "_"));
+    assert_eq!(component.source, root().join(built), "{id}");
+    for option in [
+        "--target wasm32-wasip2",
+        "--profile component",
+        "--target-dir target/functions",
+    ] {
+        assert!(command.contains(option), "{id}: no {option} in {command}");
+    }
+    let own = format!("functions/{id}/");
+    assert!(
+        build.watch.iter().any(|glob| glob.starts_with(&own)),
+        "{id} doesn't watch its own files"
+    );
+}
+
 #[test]
 fn service_chaining_is_named_by_http_components_only() -> anyhow::Result<()> {
-    let manifest = manifest()?;
-    let mut others = 0;
-    for component in manifest.components.values() {
-        if manifest.trigger_types_of(&component.id) == [TriggerType::Http] {
-            continue;
+    for manifest in manifests()? {
+        let mut others = 0;
+        for component in manifest.components.values() {
+            if manifest.trigger_types_of(&component.id) == [TriggerType::Http] {
+                continue;
+            }
+            others += 1;
+            for host in &component.allowed_outbound_hosts {
+                assert!(
+                    !host.source().contains("spin.internal"),
+                    "{} names {}",
+                    component.id,
+                    host.source()
+                );
+            }
         }
-        others += 1;
-        for host in &component.allowed_outbound_hosts {
-            assert!(
-                !host.source().contains("spin.internal"),
-                "{} names {}",
-                component.id,
-                host.source()
-            );
-        }
+        assert!(others > 0, "there is a component with another trigger");
     }
-    assert!(others > 0, "there is a component with another trigger");
     Ok(())
 }
 
@@ -181,7 +256,9 @@ fn a_manifest_that_spin_would_refuse_is_refused() -> anyhow::Result<()> {
 #[test]
 fn a_component_that_asks_for_what_spin_has_not_is_refused() -> anyhow::Result<()> {
     let todos = bytes_of("todos")?;
-    assert_eq!(problems(&todos, TriggerType::Http), Vec::<String>::new());
+    for trigger in [TriggerType::Http, TriggerType::Redis, TriggerType::Mqtt] {
+        assert_eq!(problems(&todos, trigger), Vec::<String>::new());
+    }
     for (from, to) in [
         // Versions that no Spin 4.1 has, and an interface that nobody has.
         ("wasi:http/types@0.3.0", "wasi:http/types@0.4.0"),
@@ -201,9 +278,9 @@ fn a_component_that_its_trigger_cannot_call_is_refused() -> anyhow::Result<()> {
     assert_eq!(problems(&cron, TriggerType::Cron), Vec::<String>::new());
     for (bytes, trigger) in [
         (&cron, TriggerType::Http),
+        (&cron, TriggerType::Redis),
+        (&cron, TriggerType::Mqtt),
         (&todos, TriggerType::Cron),
-        (&todos, TriggerType::Redis),
-        (&todos, TriggerType::Mqtt),
     ] {
         let found = problems(bytes, trigger);
         assert!(

@@ -1,11 +1,11 @@
 //! The shipped binary as its own process, over real HTTP, on real files and the real clock.
 
-mod client;
+pub mod client;
 mod clock;
 mod connections;
 mod crashes;
 mod load;
-mod promise;
+pub mod promise;
 mod stores;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -33,14 +33,24 @@ impl Build {
     }
 }
 
+/// Functions that tests bring, in folders under `tests/`.
+const OF_TESTS: [&str; 1] = ["probe"];
+
 /// Builds every function. When nothing changed since the last time this takes a fraction of a second.
 pub fn build_all() -> Result<()> {
-    build(&functions()?, &SHIPPED)
+    build(&all()?, &SHIPPED)
 }
 
-/// Builds every function with the kernel's mutants in it, to a folder that nothing is shipped from.
+/// Builds every shipped function with the kernel's mutants in it, to a folder that nothing is shipped from.
 pub fn build_mutants() -> Result<()> {
     build(&functions()?, &MUTANTS)
+}
+
+/// The names of the shipped functions and of those that tests bring: all that can only be linked as a component.
+pub fn all() -> Result<Vec<String>> {
+    let mut names = functions()?;
+    names.extend(OF_TESTS.map(str::to_owned));
+    Ok(names)
 }
 
 /// How components are built, and where they land.

@@ -71,7 +71,7 @@ impl Test {
 
 fn run_all(totals: &mut Totals, arguments: &[OsString]) -> Result<()> {
     components::build_mutants()?;
-    let functions = components::functions()?;
+    let functions = components::all()?;
     // The functions' handlers are exported under names that only a component can have, so that for the host only their
     // unit tests can be linked.
     let mut host = vec!["--workspace", "--features", "xtask/bench"];

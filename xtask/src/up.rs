@@ -1,6 +1,7 @@
 //! `cargo xtask up`: the whole application on the embedded engine, built first.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -11,6 +12,9 @@ use crate::{components, workspace};
 /// Build everything and run the application; nothing needs to be installed.
 #[derive(clap::Args)]
 pub struct Up {
+    /// The application's manifest, from the checkout's folder.
+    #[arg(long, value_name = "FILE", default_value = "spin.toml")]
+    manifest: PathBuf,
     /// Given to `selvedge up` as they are: --listen ADDRESS, --state-dir FOLDER, --runtime-config-file FILE,
     /// --variable NAME=VALUE, --log all|file|terminal|off, --quiet.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
@@ -26,7 +30,7 @@ impl Up {
         engine
             .arg("up")
             .arg("--from")
-            .arg(workspace::root().join("spin.toml"))
+            .arg(workspace::root().join(self.manifest))
             .args(self.options);
         Err(process::replace_by(&mut engine))
     }

@@ -9,17 +9,18 @@ use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use wasmtime_wasi_http::handler::{ExpirationError, InstantiationError};
 
 use crate::Error;
 use crate::component::{Component, Definition};
 use crate::config::{
-    CronSchedule, RouteMatch, RouteTarget, Router, StaticResponse, Variables, remove_spin_headers,
-    service_chaining_target,
+    CronSchedule, MqttSource, RedisSource, RouteMatch, RouteTarget, Router, StaticResponse, Variables,
+    remove_spin_headers, service_chaining_target,
 };
 use crate::host::call::Caller;
 use crate::limits;
-use crate::ports::{Body, Ports};
+use crate::ports::{Body, MqttMessage, Ports};
 use crate::program::Program;
 use crate::triggers;
 
@@ -32,6 +33,8 @@ pub(crate) struct Inner {
     pub program: Arc<Program>,
     pub ports: Ports,
     pub cron_triggers: Vec<CronTrigger>,
+    pub redis_triggers: Vec<RedisTrigger>,
+    pub mqtt_triggers: Vec<MqttTrigger>,
     router: Router,
     components: BTreeMap<String, Arc<Component>>,
     in_work: Semaphore,
@@ -41,6 +44,18 @@ pub(crate) struct Inner {
 pub(crate) struct CronTrigger {
     pub component: Arc<Component>,
     pub schedule: CronSchedule,
+}
+
+/// One `[[trigger.redis]]`.
+pub(crate) struct RedisTrigger {
+    pub component: Arc<Component>,
+    pub source: RedisSource,
+}
+
+/// One `[[trigger.mqtt]]`.
+pub(crate) struct MqttTrigger {
+    pub component: Arc<Component>,
+    pub source: MqttSource,
 }
 
 impl Application {
@@ -67,11 +82,23 @@ impl Application {
                 }
             }
             let cron_triggers = program.cron_triggers(&components);
+            let redis_triggers = program.redis_triggers(&components, variables);
+            let redis_triggers = redis_triggers.unwrap_or_else(|error| {
+                failure.get_or_insert(error);
+                Vec::new()
+            });
+            let mqtt_triggers = program.mqtt_triggers(&components, variables);
+            let mqtt_triggers = mqtt_triggers.unwrap_or_else(|error| {
+                failure.get_or_insert(error);
+                Vec::new()
+            });
             let in_work = Semaphore::new(limits::REQUESTS_IN_WORK_MAX);
             Inner {
                 program,
                 ports,
                 cron_triggers,
+                redis_triggers,
+                mqtt_triggers,
                 router,
                 components,
                 in_work,
@@ -101,6 +128,22 @@ impl Application {
         triggers::cron::fire(component, self.0.ports.clock.wall_ns() / 1_000_000_000).await
     }
 
+    /// One message of a Redis channel for a component, now.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where the component traps, takes too long, or answers an error.
+    pub async fn redis_message(&self, component: &Component, payload: Vec<u8>) -> Result<(), Error> {
+        triggers::redis::deliver(component, payload).await
+    }
+
+    /// One message of an MQTT topic for a component, now.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where the component traps, takes too long, or answers an error.
+    pub async fn mqtt_message(&self, component: &Component, message: MqttMessage) -> Result<(), Error> {
+        triggers::mqtt::deliver(component, message).await
+    }
+
     /// The component of that id.
     pub fn component(&self, id: &str) -> Option<&Arc<Component>> {
         self.0.component(id)
@@ -113,17 +156,24 @@ impl Application {
 
     /// Runs all triggers until `stop` resolves, then lets requests in work end.
     pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        let cron = triggers::cron::run(self.0.clone());
         let http = triggers::http::serve(self.0.clone(), listener, stop);
-        let cron = tokio::spawn(cron);
+        let mut others = JoinSet::new();
+        others.spawn(triggers::cron::run(self.0.clone()));
+        others.spawn(triggers::redis::run(self.0.clone()));
+        others.spawn(triggers::mqtt::run(self.0.clone()));
         http.await;
-        cron.abort();
+        others.shutdown().await;
     }
 }
 
 impl Inner {
     pub fn component(&self, id: &str) -> Option<&Arc<Component>> {
         self.components.get(id)
+    }
+
+    /// Writes a line to a component's log.
+    pub fn log(&self, component: &str, line: &str) {
+        self.ports.output.write(component, 2, format!("{line}\n").as_bytes());
     }
 
     /// Routes and answers a request from outside; `Err` is the engine's own refusal.
@@ -156,8 +206,7 @@ impl Inner {
         }
         let _permit = self.in_work.acquire().await;
         self.call(component, request).await.map_err(|error| {
-            let text = format!("{error}\n");
-            self.ports.output.write(component.id(), 2, text.as_bytes());
+            self.log(component.id(), &error.to_string());
             let detail = "the function failed while it answered; its log says why";
             refuse(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error", detail)
         })

@@ -18,6 +18,7 @@ use crate::program::ResolvedComponent;
 
 pub(crate) mod compile;
 pub(crate) mod instances;
+pub(crate) mod once;
 
 /// What the manifest says of a component, with everything resolved. It stays as it is when the code is swapped.
 pub(crate) struct Definition {

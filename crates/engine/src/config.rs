@@ -7,7 +7,7 @@
 //! In the order in which a start meets them: [`manifest`] reads the manifest · [`runtime`] reads the runtime
 //! configuration · [`variables`] resolves the application's variables and expands [`template`]s · [`allowed_hosts`]
 //! says where a component may connect to · [`files`] finds a component's files · [`routes`] brings a path to its
-//! component and [`headers`] tells the component about it · [`schedule`] says when a cron trigger fires ·
+//! component and [`headers`] tells the component about it · [`schedule`] says when a cron trigger fires and [`message_triggers`] where others listen ·
 //! [`validate`](mod@validate) checks all of it together · [`platform`] checks a built component against Spin's interfaces.
 
 pub mod allowed_hosts;
@@ -16,6 +16,7 @@ pub mod files;
 pub mod headers;
 pub mod identifier;
 pub mod manifest;
+pub mod message_triggers;
 pub mod platform;
 pub mod routes;
 pub mod runtime;
@@ -33,6 +34,7 @@ pub use manifest::{
     Application, BuildCommands, Component, CronTrigger, FileMount, HttpHandler, HttpRoute, HttpTrigger, Manifest,
     MqttBroker, MqttTrigger, RedisTrigger, StaticResponse, TriggerType, Triggers, VariableDeclaration,
 };
+pub use message_triggers::{MqttSource, RedisSource, mqtt_sources, redis_sources};
 pub use platform::{PlatformProblem, check_component};
 pub use routes::{RouteCollision, RouteMatch, RouteParameter, RouteTarget, Router};
 pub use runtime::{KeyValueStoreConfig, RuntimeConfig, RuntimeFolders, SqliteDatabaseConfig, VariablesProvider};

@@ -34,6 +34,10 @@ pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const REQUEST_BODY_PAUSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests in work get to end when the engine stops.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long after a message trigger's connection failed it is made again, at first; the time doubles with each failure.
+pub const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(100);
+/// See [`RECONNECT_DELAY_MIN`]: no delay is longer.
+pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(5);
 /// How deep service chaining may nest: a component that calls itself in a circle ends here.
 pub const CHAIN_DEPTH_MAX: u32 = 16;
 /// Open SQLite connections of one instance; Spin's limit.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use http_body_util::combinators::UnsyncBoxBody;
 
 /// A message body as it crosses the engine: streamed, not buffered.
@@ -157,8 +158,13 @@ pub trait Network: Send + Sync + 'static {
     /// Whether components' own TCP sockets reach the machine's network. They are between a component and the system:
     /// no peer that a simulator plays can answer them.
     fn has_sockets(&self) -> bool;
+    /// The messages of these channels of a Redis server, from now on; the stream ends when the connection is lost.
+    async fn redis_messages(&self, address: &str, channels: &[String]) -> Result<RedisMessages, RedisError>;
     /// A connection to an MQTT broker.
     async fn mqtt(&self, options: MqttOptions) -> Result<Arc<dyn MqttConnection>, MqttError>;
+    /// The messages of an MQTT broker whose topic fits `filter`, which may hold wildcards, from now on; the stream ends when the
+    /// connection is lost.
+    async fn mqtt_messages(&self, options: MqttOptions, filter: &str, qos: MqttQos) -> Result<MqttMessages, MqttError>;
 }
 
 /// Why a Redis call failed; the same cases as `spin:redis`'s `error`.
@@ -208,6 +214,18 @@ pub trait RedisConnection: Send + Sync + 'static {
     async fn execute(&self, command: &str, arguments: Vec<RedisParameter>) -> Result<Vec<RedisValue>, RedisError>;
 }
 
+/// A message of a Redis channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisMessage {
+    /// The channel.
+    pub channel: String,
+    /// What was published.
+    pub payload: Vec<u8>,
+}
+
+/// Messages as they come.
+pub type RedisMessages = BoxStream<'static, RedisMessage>;
+
 /// How a message is to be delivered by an MQTT broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MqttQos {
@@ -220,9 +238,9 @@ pub enum MqttQos {
 }
 
 /// How to reach an MQTT broker.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct MqttOptions {
-    /// `mqtt://host:port` or `mqtts://host:port`.
+    /// `mqtt://host:port` or `mqtts://host:port`; whoever publishes names itself, `?client_id=…`.
     pub address: String,
     /// Empty: none.
     pub username: String,
@@ -256,6 +274,18 @@ pub trait MqttConnection: Send + Sync + 'static {
     /// Publishes a message; with QoS 1 and 2 it returns when the broker acknowledged it.
     async fn publish(&self, topic: &str, payload: Vec<u8>, qos: MqttQos) -> Result<(), MqttError>;
 }
+
+/// A message of an MQTT topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MqttMessage {
+    /// The topic.
+    pub topic: String,
+    /// What was published.
+    pub payload: Vec<u8>,
+}
+
+/// Messages as they come.
+pub type MqttMessages = BoxStream<'static, MqttMessage>;
 
 /// Where components' standard output and error go, line by line.
 pub trait Output: Send + Sync + 'static {

@@ -9,10 +9,11 @@ use tempfile::TempDir;
 use wasmtime::component::InstancePre;
 
 use crate::Error;
-use crate::application::CronTrigger;
+use crate::application::{CronTrigger, MqttTrigger, RedisTrigger};
 use crate::component::{Component, compile::Compiler};
 use crate::config::{
-    AllowedHosts, ComponentVariables, HttpHandler, HttpRoute, Manifest, Router, RuntimeConfig, Variables,
+    AllowedHosts, ComponentVariables, HttpHandler, HttpRoute, Manifest, MqttSource, RedisSource, Router, RuntimeConfig,
+    Variables, mqtt_sources, redis_sources,
 };
 use crate::host::InstanceState;
 use crate::limits;
@@ -120,6 +121,32 @@ impl Program {
             })
         };
         triggers.filter_map(bind).collect()
+    }
+
+    pub(crate) fn redis_triggers(
+        &self,
+        components: &BTreeMap<String, Arc<Component>>,
+        variables: &Variables,
+    ) -> Result<Vec<RedisTrigger>, Error> {
+        let bind = |source: RedisSource| {
+            let component = components.get(&source.component)?.clone();
+            Some(RedisTrigger { component, source })
+        };
+        let sources = redis_sources(&self.manifest, variables)?;
+        Ok(sources.into_iter().filter_map(bind).collect())
+    }
+
+    pub(crate) fn mqtt_triggers(
+        &self,
+        components: &BTreeMap<String, Arc<Component>>,
+        variables: &Variables,
+    ) -> Result<Vec<MqttTrigger>, Error> {
+        let bind = |source: MqttSource| {
+            let component = components.get(&source.component)?.clone();
+            Some(MqttTrigger { component, source })
+        };
+        let sources = mqtt_sources(&self.manifest, variables)?;
+        Ok(sources.into_iter().filter_map(bind).collect())
     }
 
     /// The public routes, as `(route, component)`, in the manifest's order.

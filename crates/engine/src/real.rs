@@ -12,14 +12,18 @@ mod key_value_file;
 mod key_value_redis;
 pub mod limits;
 mod mqtt;
+mod mqtt_client;
+mod mqtt_messages;
 mod network;
 mod output;
 mod random;
 mod redis;
+mod redis_messages;
 mod sqlite;
 mod sqlite_file;
 mod sqlite_session;
 mod sqlite_shared;
+mod trust;
 
 pub use clock::SystemClock;
 pub use key_value_file::{KeyValueFile, KeyValueFileStore};

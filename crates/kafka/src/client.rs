@@ -75,6 +75,15 @@ impl Client {
         unreachable!("the last attempt ends the loop")
     }
 
+    /// Asks whether a broker is there that speaks the protocol.
+    ///
+    /// # Errors
+    /// What the way to the brokers fails with.
+    pub async fn check(&mut self) -> Result<(), Error> {
+        let request = MetadataRequest::default().with_topics(Some(Vec::new()));
+        self.ask_any::<_, MetadataResponse>(METADATA, &request).await.map(drop)
+    }
+
     /// Forgets what is known of a topic: its partitions may be led by others now.
     pub fn forget(&mut self, topic: &str) {
         self.topics.remove(topic);

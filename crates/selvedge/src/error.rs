@@ -167,6 +167,18 @@ pub enum Error {
         reason: String,
     },
 
+    /// Events of a message didn't succeed, and whoever published them doesn't ask.
+    #[error(
+        "{failed} events of a message had no effect, and nobody sends them again ({reason}): publish them through a \
+         subscription, which does"
+    )]
+    Unheard {
+        /// How many they are.
+        failed: usize,
+        /// Why the first of them had none.
+        reason: String,
+    },
+
     /// `subscriptions.toml` can't be read or has a mistake.
     #[error("subscriptions.toml, line {line}: {reason}")]
     Subscriptions {
@@ -207,6 +219,7 @@ impl Error {
             | Self::Constraint { .. }
             | Self::Database { .. }
             | Self::UnexpectedRow { .. }
+            | Self::Unheard { .. }
             | Self::NewerSchema { .. }
             | Self::PreviewSchema
             | Self::Subscriptions { .. }

@@ -10,8 +10,9 @@ use crate::delivery::{self, Outcome};
 use crate::host::LocalFuture;
 use crate::http::{Matched, Pattern, Problem, Reply, Request, Response, Streaming, Upstream};
 use crate::inbox::Delivered;
+use crate::message::Consumer;
 use crate::schema::Tables;
-use crate::{Error, Host, bearer, health, inbox, limits, order};
+use crate::{Error, Host, bearer, health, inbox, limits, message, order};
 
 /// What answers a route.
 type Handler = Box<dyn Fn(Host, Request) -> LocalFuture<Result<Reply, Problem>>>;
@@ -278,6 +279,27 @@ impl Function {
             headers: vec![content_type],
             body,
         })
+    }
+
+    /// Has the events of a broker's message take effect, as those of a delivery do.
+    ///
+    /// # Errors
+    /// What its host is to log: the message holds no events, the function hears none, the store failed, or an event failed
+    /// that nobody sends again.
+    pub async fn hear(&self, host: &Host, payload: &[u8]) -> Result<(), Error> {
+        let Some(effect) = &self.effect else {
+            return Err(Error::Configuration {
+                name: self.name.to_owned(),
+                reason: "has a trigger for messages and no effect: give the trigger another component".to_owned(),
+            });
+        };
+        let scoped = self.publishes.as_ref().map(|types| host.publishing(types.clone()));
+        let consumer = Consumer {
+            name: self.name,
+            scope: self.subscribes.as_deref(),
+            effect,
+        };
+        message::receive(scoped.as_ref().unwrap_or(host), &consumer, payload).await
     }
 
     async fn dispatch(&self, host: &Host, mut request: Request) -> Result<Reply, Problem> {

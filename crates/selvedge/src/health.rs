@@ -1,13 +1,15 @@
 //! Whether the application is well: its functions, its stores, and how far its subscriptions are behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use futures::future::join_all;
+use futures::future::{Either, join_all, select};
 use http::Method;
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::shared::{self, Report};
 use crate::http::Call;
+use crate::relay::publish;
+use crate::subscription::Subscriptions;
 use crate::{Error, Host, limits};
 
 /// Where every function says that it is up. No public route leads there.
@@ -75,6 +77,30 @@ pub async fn breakers(host: &Host, components: &[&str]) -> Result<Vec<Report>, E
     let up = join_all(asked).await.into_iter().flatten();
     let names: BTreeSet<String> = up.flat_map(|up| up.breakers).collect();
     shared::reports(host, names.into_iter().collect())
+}
+
+/// Asks the brokers to which these subscriptions publish, or that they hear, whether they are there: each once, by its name. An
+/// error shows no password.
+pub async fn brokers(host: &Host, subscriptions: &Subscriptions) -> Vec<(&'static str, Result<(), Error>)> {
+    let addresses: BTreeMap<_, _> = subscriptions
+        .addresses()
+        .map(|address| (address.broker(), address))
+        .collect();
+    let check = |(name, address): (&'static str, _)| async move {
+        let asked = std::pin::pin!(publish::check(host, address));
+        let checked = match select(asked, host.wait(limits::HEALTH_TIMEOUT_MS)).await {
+            Either::Left((checked, _)) => checked,
+            Either::Right(_) => Err(Error::Broker {
+                address: name.to_owned(),
+                reason: format!(
+                    "it takes connections and gives no answer within {} ms",
+                    limits::HEALTH_TIMEOUT_MS
+                ),
+            }),
+        };
+        (name, checked)
+    };
+    join_all(addresses.into_iter().map(check)).await
 }
 
 /// Asks the database for one row.

@@ -3,12 +3,21 @@
 //! The kernel has no clock and no I/O of its own. On Spin and the embedded engine the adapter is `spin`; tests bring
 //! their own.
 
+mod kafka;
+mod mqtt;
+mod redis;
+
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 
 use selvedge_events::TypePattern;
+use selvedge_kafka::Client;
+use selvedge_kafka::transport::Stream;
 
+pub use self::mqtt::{MqttBroker, MqttMessage};
+pub use self::redis::{RedisAnswer, RedisCommand};
 use crate::Error;
 use crate::http::{Answer, Call};
 
@@ -60,6 +69,26 @@ pub trait Platform {
     /// Sends an HTTP request and reads the whole answer. Dropping the future drops the request.
     fn send(&self, call: Call) -> LocalFuture<Result<Answer, Error>>;
 
+    /// Sends commands to the Redis server at a `redis://` or `rediss://` URL, in their order and over one connection, and
+    /// waits for no answer before it sends the next. Gives what each was answered, in their order. Dropping the future gives
+    /// up on the answers; what was sent may be run all the same.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when there is no connection to the server, and [`Error::Configuration`] when the URL is none or
+    /// the component may not use it. Neither shows the password that the URL may hold.
+    fn redis(&self, url: &str, commands: Vec<RedisCommand>) -> LocalFuture<Result<Vec<RedisAnswer>, Error>>;
+
+    /// Publishes messages to an MQTT broker at QoS 1, in their order and over one connection, and ends when the broker has
+    /// acknowledged all of them. Dropping the future gives up on that; what was sent may be published all the same.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when the broker doesn't take the connection or loses it, and [`Error::Configuration`] when the URL
+    /// is none or the component may not use it. Some of the messages may be published all the same.
+    fn mqtt(&self, broker: &MqttBroker, messages: Vec<MqttMessage>) -> LocalFuture<Result<(), Error>>;
+
+    /// A TCP connection to this address, for protocols that the kernel speaks itself. The error is the system's.
+    fn connect(&self, address: SocketAddr) -> LocalFuture<Result<Box<dyn Stream>, String>>;
+
     /// Ends after this time.
     fn wait(&self, duration_ms: u64) -> LocalFuture<()>;
 
@@ -76,6 +105,7 @@ pub struct Host {
     platform: Rc<dyn Platform>,
     /// The types of event that may be appended through it; `None` for all.
     publishes: Option<Rc<[TypePattern]>>,
+    kafka_producer: Rc<kafka::Kept>,
 }
 
 impl Host {
@@ -84,6 +114,7 @@ impl Host {
         Self {
             platform: Rc::new(platform),
             publishes: None,
+            kafka_producer: Rc::default(),
         }
     }
 
@@ -92,6 +123,7 @@ impl Host {
         Self {
             platform: self.platform.clone(),
             publishes: Some(types),
+            kafka_producer: self.kafka_producer.clone(),
         }
     }
 
@@ -99,6 +131,16 @@ impl Host {
     pub fn may_publish(&self, event_type: &str) -> bool {
         let publishes = self.publishes.as_deref();
         publishes.is_none_or(|types| TypePattern::any_matches(types, event_type))
+    }
+
+    /// A client of the Kafka cluster that these brokers are of.
+    pub fn kafka(&self, brokers: Vec<SocketAddr>) -> Client {
+        kafka::client(self.platform.clone(), brokers)
+    }
+
+    /// The producer that is kept from one delivery to the next.
+    pub(crate) fn kafka_producer(&self) -> &kafka::Kept {
+        &self.kafka_producer
     }
 
     /// Sends a request and gives up on it after a time, dropping it.

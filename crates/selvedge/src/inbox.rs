@@ -106,11 +106,17 @@ pub async fn receive(host: &Host, delivered: Delivered<'_>, effect: &Effect) -> 
 /// assert_eq!(key, "done/analytics//todos/019b76da-a800-7000-8000-000000000000");
 /// ```
 pub fn marker(subscription: &str, source: &str, id: &str) -> String {
-    let key = format!("done/{subscription}/{source}/{id}");
+    key("done", subscription, source, id, None)
+}
+
+/// A key of this kind for an event, and for one attempt on it where there is such a number.
+pub(crate) fn key(kind: &str, name: &str, source: &str, id: &str, attempt: Option<u32>) -> String {
+    let attempt = attempt.map(|attempt| format!("/{attempt}")).unwrap_or_default();
+    let key = format!("{kind}/{name}/{source}/{id}{attempt}");
     if key.len() <= limits::STORE_KEY_BYTES_MAX {
         return key;
     }
-    let mut hashed = format!("done/{subscription}/");
+    let mut hashed = format!("{kind}/{name}/");
     let mut hash = Sha256::new();
     hash.update((source.len() as u64).to_be_bytes());
     hash.update(source);
@@ -118,7 +124,7 @@ pub fn marker(subscription: &str, source: &str, id: &str) -> String {
     for byte in hash.finalize() {
         write!(hashed, "{byte:02x}").expect("a String takes any text");
     }
-    hashed
+    hashed + &attempt
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@ pub const ANSWER_BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const HEADERS_MAX: usize = 100;
 /// The body of a request that brings events from outside, in bytes.
 pub const INGEST_BODY_BYTES_MAX: usize = 1024 * 1024;
-/// An event in the journal, in bytes: what CloudEvents wants every intermediary to pass on.
-pub const EVENT_BYTES_MAX: usize = 64 * 1024;
+/// An event that comes from outside, in bytes: what CloudEvents wants every intermediary to pass on.
+pub const INGEST_EVENT_BYTES_MAX: usize = 64 * 1024;
+/// An event in the journal, in bytes: 256 KiB of any data, as JSON writes them, and its attributes.
+pub const EVENT_BYTES_MAX: usize = 512 * 1024;
 /// Events that one command appends.
 pub const APPEND_EVENTS_MAX: usize = 100;
 /// How many events a command must have had to apply before a snapshot of what it made of them is kept, unless the entity
@@ -40,6 +42,16 @@ pub const WEBHOOK_SECRETS_MAX: usize = 2;
 pub const WEBHOOK_SECRET_BYTES_MIN: usize = 24;
 /// A webhook's secret, in bytes.
 pub const WEBHOOK_SECRET_BYTES_MAX: usize = 64;
+/// Entries that a Redis stream keeps, unless a variable says otherwise.
+pub const REDIS_STREAM_ENTRIES: u32 = 100_000;
+/// An MQTT packet, in bytes: an event as JSON, at its longest, and its topic.
+pub const MQTT_PACKET_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Events that go to an MQTT topic at once, unless a subscription says otherwise: their consumers take them one by one.
+pub const MQTT_BATCH_EVENTS: u32 = 100;
+/// An MQTT topic, in bytes.
+pub const MQTT_TOPIC_BYTES_MAX: usize = 65_535;
+/// The longest time between two looks for what consumers say of an event that was published, in milliseconds.
+pub const WORD_POLL_MS_MAX: u64 = 50;
 /// A `match` expression, in bytes.
 pub const MATCH_BYTES_MAX: usize = 1_000;
 /// Brackets within each other in a `match` expression.

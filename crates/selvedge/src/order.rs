@@ -23,12 +23,17 @@ pub const STREAMS: HeaderName = HeaderName::from_static("selvedge-streams");
 /// assert_eq!(decode("0,x"), None);
 /// ```
 pub fn encode<'s>(streams: impl IntoIterator<Item = &'s str>) -> String {
+    let numbers = numbers(streams).map(|number| number.to_string());
+    numbers.collect::<Vec<_>>().join(",")
+}
+
+/// The number of each of these streams within a delivery: they are counted as they come.
+pub fn numbers<'s>(streams: impl IntoIterator<Item = &'s str>) -> impl Iterator<Item = usize> {
     let mut numbers = HashMap::new();
-    let number = |stream| {
+    streams.into_iter().map(move |stream| {
         let next = numbers.len();
-        numbers.entry(stream).or_insert(next).to_string()
-    };
-    streams.into_iter().map(number).collect::<Vec<_>>().join(",")
+        *numbers.entry(stream).or_insert(next)
+    })
 }
 
 /// The numbers in a value of [`STREAMS`]; `None` when it is none.

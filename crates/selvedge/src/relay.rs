@@ -15,7 +15,7 @@ mod outbox;
 mod pack;
 pub mod parcel;
 pub mod plan;
-mod publish;
+pub(crate) mod publish;
 mod record;
 mod replay;
 pub mod settlement;

@@ -5,10 +5,13 @@
 mod database;
 mod incoming;
 mod key_value;
+mod mqtt;
 mod outgoing;
 mod platform;
+mod redis;
+mod tcp;
 
-pub use incoming::serve;
+pub use incoming::{hear, serve};
 pub use platform::host;
 #[doc(hidden)]
 pub use spin_sdk::{wasip3, wit_bindgen};

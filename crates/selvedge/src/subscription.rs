@@ -164,6 +164,17 @@ impl Subscriptions {
             .filter_map(|subscription| Some((subscription.from.as_ref()?, subscription)))
     }
 
+    /// Where in brokers subscriptions publish or listen.
+    pub fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.all.iter().flat_map(|subscription| {
+            let target = match &subscription.target {
+                Target::Broker(broker) => Some(&broker.address),
+                Target::Function { .. } | Target::Webhook { .. } => None,
+            };
+            target.into_iter().chain(&subscription.from)
+        })
+    }
+
     /// The components that subscriptions are for, each with the line that names it: every one must be in spin.toml.
     pub fn components(&self) -> impl Iterator<Item = (&str, usize)> {
         self.all.iter().filter_map(|subscription| match &subscription.target {
@@ -205,9 +216,32 @@ impl Subscription {
         self.batch.min(room)
     }
 
-    /// Whether a delivery carries one event of a stream at most: a webhook can't be told to stop a stream within it.
+    /// The functions that must be done with an event that goes to them by a broker which may lose it.
+    pub fn consumers(&self) -> &[String] {
+        match &self.target {
+            Target::Broker(broker) => &broker.consumers,
+            Target::Function { .. } | Target::Webhook { .. } => &[],
+        }
+    }
+
+    /// Under which names its events are marked as done: each of those who must be.
+    pub fn marked_by(&self) -> &[String] {
+        match self.consumers() {
+            [] => std::slice::from_ref(&self.name),
+            consumers => consumers,
+        }
+    }
+
+    /// Whether a delivery carries one event of a stream at most: who isn't a function can't be told to stop a stream within
+    /// it.
     pub fn is_one_per_stream(&self) -> bool {
-        self.is_ordered() && matches!(self.target, Target::Webhook { .. })
+        let is_told = match &self.target {
+            Target::Function { .. } => true,
+            Target::Webhook { .. } => false,
+            // An MQTT message has one event.
+            Target::Broker(broker) => !broker.consumers.is_empty() && !matches!(broker.address, Address::Mqtt { .. }),
+        };
+        self.is_ordered() && !is_told
     }
 
     /// Whether a stream's events take effect one after the other.

@@ -4,10 +4,12 @@
 //! test owns, seeded randomness, SQLite and key-value stores in memory, a scripted network, and a gate before and after
 //! every host call. One thread and one seed make the same run again.
 
+pub mod bus;
 pub mod chaos;
 pub mod checkers;
 pub mod client;
 pub mod real_process;
+pub mod servers;
 pub mod simulation;
 pub mod sweep;
 

@@ -53,8 +53,8 @@ pub async fn answer(schemas: Read, host: Host, request: Request) -> Result<Respo
 /// An event that isn't its sender's to send, or is too large, whatever else is wrong.
 fn check(schemas: &Schemas, place: &str, event: &Event) -> Result<Vec<FieldProblem>, Problem> {
     let length_bytes = event.size_bytes();
-    if length_bytes > limits::EVENT_BYTES_MAX {
-        let (id, limit) = (&event.id, limits::EVENT_BYTES_MAX);
+    if length_bytes > limits::INGEST_EVENT_BYTES_MAX {
+        let (id, limit) = (&event.id, limits::INGEST_EVENT_BYTES_MAX);
         let detail = format!(
             "The event {id:?} has {length_bytes} bytes, the limit is {limit}. Keep large content elsewhere and refer to it."
         );

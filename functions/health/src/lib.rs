@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use selvedge::breaker::shared::reports;
 use selvedge::http::{Problem, Request, Response, StatusCode};
 use selvedge::subscription::Subscriptions;
@@ -67,10 +67,12 @@ async fn ready(host: Host, _request: Request) -> Result<Response, Problem> {
 }
 
 async fn report(host: Host, _request: Request) -> Result<Response, Problem> {
-    let ((functions, breakers), stores) = (functions(&host).await, stores(&host));
+    let all = Subscriptions::from_file()?;
+    let ((functions, breakers), brokers) = join(functions(&host), brokers(&host, &all)).await;
+    let stores = stores(&host);
     let breakers =
         reports(&host, breakers).inspect_err(|error| eprintln!("error: the breakers can't be read: {error}"));
-    let subscriptions = Subscriptions::from_file()?.of_journal();
+    let subscriptions = all.of_journal();
     let lags = health::lags(&host).inspect_err(|error| eprintln!("error: the subscriptions can't be read: {error}"));
     let lags: Option<Vec<_>> = lags.ok().map(|lags| {
         lags.into_iter()
@@ -87,13 +89,14 @@ async fn report(host: Host, _request: Request) -> Result<Response, Problem> {
         .values()
         .chain(stores.values())
         .all(|status| *status == Status::Up)
+        && brokers.values().all(|broker| broker.status == Status::Up)
         && lags.is_some();
     let (code, status) = if is_up {
         (StatusCode::OK, Status::Up)
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, Status::Down)
     };
-    let body = json!({
+    let mut body = json!({
         "status": status,
         "functions": functions,
         "stores": stores,
@@ -101,6 +104,9 @@ async fn report(host: Host, _request: Request) -> Result<Response, Problem> {
         "subscriptions": lags,
         "adminToken": admin_token,
     });
+    if !brokers.is_empty() {
+        body["brokers"] = json!(brokers);
+    }
     Ok(Response::json(code, &body))
 }
 
@@ -131,6 +137,27 @@ async fn functions(host: &Host) -> (Parts, Vec<String>) {
         breakers.extend(its_breakers);
     }
     (parts, breakers.into_iter().collect())
+}
+
+/// Whether a broker is well, and if not, why: it runs elsewhere, and what is wrong is often in this application's variables.
+#[derive(Debug, Serialize)]
+struct Broker {
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// The brokers that subscriptions name, by name.
+async fn brokers(host: &Host, subscriptions: &Subscriptions) -> BTreeMap<&'static str, Broker> {
+    let checked = health::brokers(host, subscriptions).await.into_iter();
+    let broker = |(name, checked)| {
+        let broker = Broker {
+            status: Status::of(name, &checked),
+            reason: checked.err().map(|error| error.to_string()),
+        };
+        (name, broker)
+    };
+    checked.map(broker).collect()
 }
 
 fn stores(host: &Host) -> Parts {

@@ -7,6 +7,7 @@ use super::allowed_hosts::{AllowedHost, AllowedHosts};
 use super::error::ConfigError;
 use super::files::mounted_files;
 use super::manifest::{Component, HttpHandler, Manifest, TriggerType};
+use super::message_triggers::{mqtt_sources, redis_sources};
 use super::routes::Router;
 use super::runtime::RuntimeConfig;
 use super::template::Template;
@@ -38,7 +39,7 @@ pub fn validate_manifest(manifest: &Manifest) -> Result<(), ConfigError> {
 }
 
 /// Checks what needs the runtime configuration and the variables' values: the stores that components name are configured,
-/// and every allowed host is one with the values in it.
+/// every allowed host is one with the values in it, and message triggers have somewhere to listen.
 pub fn validate_runtime(
     manifest: &Manifest,
     runtime: &RuntimeConfig,
@@ -68,6 +69,8 @@ pub fn validate_runtime(
             check_chaining(manifest, component)?;
         }
     }
+    redis_sources(manifest, variables)?;
+    mqtt_sources(manifest, variables)?;
     Ok(())
 }
 

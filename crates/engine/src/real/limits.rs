@@ -24,8 +24,12 @@ pub const BROKER_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub const BROKER_RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a Redis server may take to answer a component's command: longer, because commands such as BLPOP wait.
 pub const REDIS_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
-/// Messages that wait for the MQTT event loop of one connection.
+/// How long a connection that waits for messages may be silent before the server is asked whether it is still there.
+pub const BROKER_SILENCE: Duration = Duration::from_secs(15);
+/// Messages that wait for the MQTT event loop of one connection, and that wait for an MQTT trigger's component.
 pub const MQTT_QUEUE_MAX: usize = 1_000;
+/// An MQTT packet that a trigger takes: an event of the largest size that there is, as JSON, and room for more.
+pub const MQTT_PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What an HTTP timeout is where the component doesn't set one. Spin's default.
 pub const HTTP_TIMEOUT: Duration = Duration::from_secs(600);
 /// Idle HTTP connections kept per host, and for how long.

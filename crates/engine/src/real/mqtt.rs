@@ -2,16 +2,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use rumqttc::{AsyncClient, Event, EventLoop, Incoming, Outgoing, QoS};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
-use url::Url;
 
 use super::limits::{BROKER_CONNECT_TIMEOUT, BROKER_RESPONSE_TIMEOUT, MQTT_QUEUE_MAX};
+use super::mqtt_client::{self, bound, describe};
 use crate::ports::{MqttConnection, MqttError, MqttOptions, MqttQos};
 
 /// A connection to a broker. It connects with the first message, and again with the first one after it was lost; messages
@@ -43,33 +42,8 @@ type Published = (oneshot::Receiver<Result<(), MqttError>>, u64);
 impl RealMqttConnection {
     /// Checks the address; connects to nothing yet. As on Spin it names the client: `mqtt://host:port?client_id=name`.
     pub(super) fn open(options: MqttOptions) -> Result<Self, MqttError> {
-        let url = Url::parse(&options.address).map_err(|_| MqttError::InvalidAddress)?;
-        if matches!(url.scheme(), "mqtts" | "ssl") {
-            return Err(MqttError::ConnectionFailed(
-                "the embedded engine's MQTT client has no TLS: use mqtt:// inside a trusted network, or run on Spin"
-                    .into(),
-            ));
-        }
-        let of = |name: &str| {
-            url.query_pairs()
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| value.into_owned())
-        };
-        // rumqttc panics at these two.
-        let no_message_in_flight = of("inflight_num").is_some_and(|number| number.parse() == Ok(0u16));
-        let nameless_session = of("clean_session").is_some_and(|clean| clean == "false")
-            && of("client_id").is_some_and(|name| name.is_empty());
-        if no_message_in_flight || nameless_session {
-            return Err(MqttError::InvalidAddress);
-        }
-        let mut parsed = rumqttc::MqttOptions::parse_url(url).map_err(|_| MqttError::InvalidAddress)?;
-        if !options.username.is_empty() || !options.password.is_empty() {
-            parsed.set_credentials(options.username, options.password);
-        }
-        // MQTT counts in seconds; 0 is none.
-        parsed.set_keep_alive(Duration::from_secs(options.keep_alive.as_secs()));
         Ok(Self {
-            options: parsed,
+            options: mqtt_client::options(options)?,
             sessions: Mutex::default(),
         })
     }
@@ -139,9 +113,7 @@ fn lost() -> MqttError {
 impl Session {
     fn start(options: rumqttc::MqttOptions) -> Self {
         let (client, mut events) = AsyncClient::new(options, MQTT_QUEUE_MAX);
-        events
-            .network_options
-            .set_connection_timeout(BROKER_CONNECT_TIMEOUT.as_secs());
+        bound(&mut events);
         let (waiting, waiters) = mpsc::unbounded_channel();
         let task = tokio::spawn(Acknowledgements::new(waiters).follow(events)).abort_handle();
         Self { client, waiting, task }
@@ -176,6 +148,7 @@ impl Acknowledgements {
             match events.poll().await {
                 Ok(event) => self.apply(&event),
                 Err(error) => {
+                    let reason = describe(&events, &error);
                     self.waiters.close();
                     self.take_all();
                     for waiter in self
@@ -184,7 +157,7 @@ impl Acknowledgements {
                         .chain(self.by_packet.drain().map(|(_, waiter)| waiter))
                     {
                         // Who doesn't listen any more gave up, or was cancelled.
-                        let _ = waiter.send(Err(MqttError::ConnectionFailed(error.to_string())));
+                        let _ = waiter.send(Err(reason.clone()));
                     }
                     return;
                 }

@@ -8,9 +8,12 @@ use wasmtime_wasi_http::Error;
 
 use super::http_client::HttpClient;
 use super::mqtt::RealMqttConnection;
+use super::mqtt_messages;
 use super::redis::RealRedisConnection;
+use super::redis_messages;
 use crate::ports::{
-    Body, MqttConnection, MqttError, MqttOptions, Network, OutboundRequest, RedisConnection, RedisError,
+    Body, MqttConnection, MqttError, MqttMessages, MqttOptions, MqttQos, Network, OutboundRequest, RedisConnection,
+    RedisError, RedisMessages,
 };
 
 /// The machine's network. HTTP connections are kept and shared by all components.
@@ -40,7 +43,15 @@ impl Network for RealNetwork {
         true
     }
 
+    async fn redis_messages(&self, address: &str, channels: &[String]) -> Result<RedisMessages, RedisError> {
+        redis_messages::subscribe(address, channels).await
+    }
+
     async fn mqtt(&self, options: MqttOptions) -> Result<Arc<dyn MqttConnection>, MqttError> {
         Ok(Arc::new(RealMqttConnection::open(options)?))
+    }
+
+    async fn mqtt_messages(&self, options: MqttOptions, filter: &str, qos: MqttQos) -> Result<MqttMessages, MqttError> {
+        mqtt_messages::subscribe(options, filter, qos).await
     }
 }

@@ -5,9 +5,10 @@
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, Value};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, TlsCertificates, Value};
 
 use super::limits::{BROKER_CONNECT_TIMEOUT, REDIS_COMMAND_TIMEOUT, RESULT_BYTES_MAX};
+use super::trust::own_certificates;
 use crate::ports::{RedisConnection, RedisError, RedisParameter, RedisValue};
 
 /// A connection to a Redis server.
@@ -31,7 +32,18 @@ impl RealRedisConnection {
 
 /// A client for a `redis://` or `rediss://` URL.
 pub(super) fn client(address: &str) -> Result<Client, redis::RedisError> {
-    Client::open(address.into_connection_info()?)
+    let server = address.into_connection_info()?;
+    let uses_tls = matches!(server.addr(), ConnectionAddr::TcpTls { .. });
+    match own_certificates().filter(|_| uses_tls) {
+        Some(certificates) => {
+            let trusted = TlsCertificates {
+                client_tls: None,
+                root_cert: Some(certificates),
+            };
+            Client::build_with_tls(server, trusted)
+        }
+        None => Client::open(server),
+    }
 }
 
 /// What an operator is told: the server's name without the password that its URL may hold.

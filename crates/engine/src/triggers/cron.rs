@@ -10,9 +10,15 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 
 use crate::Error;
 use crate::application::Inner;
-use crate::component::{Component, instances};
+use crate::component::Component;
+use crate::component::once::{self, Export};
 use crate::config::CronSchedule;
-use crate::limits;
+
+/// What the trigger calls.
+const HANDLER: Export = Export {
+    interface: None,
+    name: "handle-cron-event",
+};
 
 /// `spin:cron/cron-types.metadata`.
 #[derive(Clone, Copy, ComponentType, Lift, Lower)]
@@ -41,8 +47,7 @@ pub(crate) async fn run(application: Arc<Inner>) {
                 let application = application.clone();
                 tokio::spawn(async move {
                     if let Err(error) = fire(&component, timestamp_s).await {
-                        let text = format!("the cron run failed: {error}\n");
-                        application.ports.output.write(component.id(), 2, text.as_bytes());
+                        application.log(component.id(), &format!("the cron run failed: {error}"));
                     }
                 });
             }
@@ -58,35 +63,8 @@ fn next_tick(application: &Inner, schedule: &CronSchedule) -> Option<Duration> {
     Some(Duration::from_nanos((next_ms * 1_000_000).saturating_sub(now_ns)))
 }
 
-/// One run of a cron-triggered component, in an instance of its own.
-pub(crate) async fn fire(component: &Arc<Component>, timestamp_s: u64) -> Result<(), Error> {
-    let failed = |cause| Error::Call {
-        id: component.id().to_owned(),
-        cause,
-    };
-    let run = tokio::time::timeout(limits::REQUEST_TIMEOUT, call(component, timestamp_s));
-    match run.await {
-        Err(_) => Err(failed(wasmtime::format_err!(
-            "timed out after {} s",
-            limits::REQUEST_TIMEOUT.as_secs()
-        ))),
-        Ok(Err(cause)) => Err(failed(cause)),
-        Ok(Ok(Err(CronError::Other(text)))) => Err(failed(wasmtime::format_err!("{text}"))),
-        Ok(Ok(Ok(()))) => Ok(()),
-    }
-}
-
-async fn call(component: &Arc<Component>, timestamp: u64) -> wasmtime::Result<Result<(), CronError>> {
-    let code = component.code();
-    let mut store = instances::store(code.pre.engine(), &component.definition)?;
-    let trap = store.data().outbound.trap.clone();
-    let instance = code.pre.instantiate_async(&mut store).await?;
-    let handler = instance.get_typed_func::<(Metadata,), (Result<(), CronError>,)>(&mut store, "handle-cron-event")?;
-    let run = store.run_concurrent(async |accessor| handler.call_concurrent(accessor, (Metadata { timestamp },)).await);
-    let trapped = std::future::poll_fn(|context| trap.poll(context));
-    tokio::select! {
-        biased;
-        () = trapped => wasmtime::bail!("trapped in a host call"),
-        answer = run => Ok(answer??.0),
-    }
+/// One run of a cron-triggered component.
+pub(crate) async fn fire(component: &Component, timestamp: u64) -> Result<(), Error> {
+    let refusal = |CronError::Other(text)| text;
+    once::call(component, HANDLER, (Metadata { timestamp },), refusal).await
 }

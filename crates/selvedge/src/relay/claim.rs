@@ -13,8 +13,9 @@ use crate::{Error, limits, mutant};
 /// An exception that was claimed.
 pub(super) struct Claimed {
     pub(super) subscription: Arc<Subscription>,
-    /// How many attempts were made before.
+    /// How many attempts were made before, and how many before the last redrive.
     pub(super) attempts: u32,
+    pub(super) earlier_attempts: u32,
     pub(super) isolated: bool,
     /// Whether it was held behind another one that was claimed with it.
     pub(super) follows: bool,
@@ -115,7 +116,7 @@ fn claim_followers(host: &Host, heads: &[&Claimed], token: &str, now_ms: i64) ->
 /// What was claimed under this token.
 fn read(host: &Host, subscriptions: &Subscriptions, token: &str) -> Result<Vec<Claimed>, Error> {
     let statement = format!(
-        "SELECT exceptions.subscription, exceptions.attempt, exceptions.isolated,
+        "SELECT exceptions.subscription, exceptions.attempt, exceptions.earlier_attempts, exceptions.isolated,
                 CASE exceptions.state WHEN 'held' THEN 1 ELSE 0 END, {}
          FROM exceptions JOIN journal ON journal.position = exceptions.position
          WHERE exceptions.lease_token = ? AND exceptions.state IN ('retry', 'scheduled', 'held')
@@ -125,6 +126,7 @@ fn read(host: &Host, subscriptions: &Subscriptions, token: &str) -> Result<Vec<C
     let claimed = |mut row: Row| {
         let name = row.text()?;
         let attempts = u32::try_from(row.integer()?).unwrap_or(u32::MAX);
+        let earlier_attempts = u32::try_from(row.integer()?).unwrap_or(u32::MAX);
         let attempts = if mutant::is("attempts_not_counted") {
             0
         } else {
@@ -136,6 +138,7 @@ fn read(host: &Host, subscriptions: &Subscriptions, token: &str) -> Result<Vec<C
         Ok(subscriptions.get(&name).cloned().map(|subscription| Claimed {
             subscription,
             attempts,
+            earlier_attempts,
             isolated,
             follows,
             event,

@@ -10,7 +10,7 @@
 use super::plan::View;
 use crate::host::{Row, Value};
 use crate::subscription::{Subscription, Subscriptions};
-use crate::{Error, Host, inbox, limits, mutant};
+use crate::{Error, Host, inbox, limits, message, mutant};
 
 /// Collects when it is time, in bounded steps: others get their turn between two of them.
 pub(super) async fn if_time(host: &Host, subscriptions: &Subscriptions, view: &View, now_ms: i64) -> Result<(), Error> {
@@ -100,11 +100,29 @@ fn look(
         }
         step.last = position;
         if subscription.hears(&event_type) {
-            step.keys.push(inbox::marker(&subscription.name, &source, &id));
+            step.keys.extend(keys(subscription, &source, &id));
         }
     }
     step.is_last = !is_full;
     Ok(step)
+}
+
+/// What is kept of an event that a subscription is done with. What consumers leave of an attempt that failed the relay removes
+/// when it settles it: it stays when both die, of a first attempt until here.
+fn keys(subscription: &Subscription, source: &str, id: &str) -> Vec<String> {
+    let of_attempt = |name: &String| {
+        [
+            message::claim_key(name, source, id, 1),
+            message::outcome_key(name, source, id, 1),
+        ]
+    };
+    let markers = subscription
+        .marked_by()
+        .iter()
+        .map(|name| inbox::marker(name, source, id));
+    markers
+        .chain(subscription.consumers().iter().flat_map(of_attempt))
+        .collect()
 }
 
 /// Notes that markers up to here may be gone, unless something could be delivered again meanwhile: then nothing is to

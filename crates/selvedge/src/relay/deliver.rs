@@ -23,7 +23,10 @@ pub(super) async fn send(host: Host, outgoing: Outgoing) -> (Parcel, Delivered) 
     let answered = match &parcel.subscription.target {
         Target::Function { component } => to_function(&host, &parcel, component, bodies).await,
         Target::Webhook { url, secret_variable } => to_webhook(&host, &parcel, url, secret_variable, bodies).await,
-        Target::Broker(broker) => publish::all(&host, &parcel, broker, bodies).await,
+        Target::Broker(broker) => {
+            let delivered = publish::all(&host, &parcel, broker, bodies).await;
+            return (parcel, delivered);
+        }
     };
     let delivered = match answered {
         Ok(outcomes) => Delivered::Answered(outcomes),

@@ -40,10 +40,10 @@ pub(super) fn range(
         let batch = batch::next(&turn, events);
         let mut packing = Packing::new(subscription.clone());
         for place in batch.places {
-            packing.add(&events[place], item(&events[place], 1, false));
+            packing.add(&events[place], item(&events[place], 0, 0, false));
         }
         let put_aside = |(place, why): (usize, Why)| Aside {
-            item: item(&events[place], 1, false),
+            item: item(&events[place], 0, 0, false),
             why,
         };
         packing.aside.extend(batch.aside.into_iter().map(put_aside));
@@ -63,7 +63,7 @@ pub(super) fn exceptions(claimed: &[Claimed], token: &Rc<str>, now_ms: i64) -> V
     let mut heads: HashMap<(&str, &str), (usize, bool)> = HashMap::new();
     for one in claimed {
         let stream = (one.subscription.name.as_str(), &*one.event.stream);
-        let item = item(&one.event, one.attempts.saturating_add(1), one.isolated);
+        let item = item(&one.event, one.attempts, one.earlier_attempts, one.isolated);
         let head = heads.get(&stream).copied().filter(|_| one.follows);
         let place = match head {
             Some((place, _)) => place,
@@ -166,13 +166,16 @@ impl Packing {
     }
 }
 
-fn item(event: &Encoded, attempt: u32, isolated: bool) -> Item {
+/// The next attempt on an event, after this many of them since and before its last redrive.
+fn item(event: &Encoded, attempts: u32, earlier_attempts: u32, isolated: bool) -> Item {
+    let attempt = attempts.saturating_add(1);
     Item {
         position: event.position,
         id: event.id.clone(),
         stream: event.stream.clone(),
         trace: event.trace.clone(),
         attempt,
+        attempt_ever: attempt.saturating_add(earlier_attempts),
         isolated,
     }
 }

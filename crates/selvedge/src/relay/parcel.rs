@@ -46,6 +46,8 @@ pub struct Item {
     pub trace: Option<Rc<str>>,
     /// Which attempt this is, counted from 1.
     pub attempt: u32,
+    /// Which attempt this is, those before a redrive counted as well: no number comes twice.
+    pub attempt_ever: u32,
     /// Whether it is delivered alone.
     pub isolated: bool,
 }
@@ -85,6 +87,8 @@ pub enum Delivered {
     Answered(Vec<Outcome>),
     /// The delivery failed as a whole, for this reason: nothing is known of any event.
     Failed(String),
+    /// It was said of some events what became of them. Nothing is known of the others, for this reason.
+    Partly(Vec<Option<Outcome>>, String),
 }
 
 /// What an event that isn't settled waits for.

@@ -42,7 +42,7 @@ fn step(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> Result<(), E
         return Ok(());
     };
     let mut events = look(host, subscriptions, &claimed)?;
-    mark_done(host, &claimed, &mut events)?;
+    mark_done(host, &mut events)?;
     let step = plan(&events, &claimed, now_ms);
     let redelivered = if step.due.is_empty() {
         0
@@ -71,8 +71,8 @@ struct Passed {
     position: i64,
     stream: String,
     trace: Option<String>,
-    /// The key of its done marker; `None` when the replay isn't about it, or it is done.
-    missing: Option<String>,
+    /// The keys of its done markers; `None` when the replay isn't about it, or all of them are there.
+    missing: Option<Vec<String>>,
 }
 
 /// What a step leads to.
@@ -124,11 +124,10 @@ fn claim(host: &Host, subscriptions: &Subscriptions, token: &str, now_ms: i64) -
 /// The next part of the journal, with the keys of the markers that tell whether its events are done.
 fn look(host: &Host, subscriptions: &Subscriptions, claimed: &Claimed) -> Result<Vec<Passed>, Error> {
     let types = replay::read_types(&claimed.types)?;
-    let is_meant = |event_type: &str| {
-        subscriptions
-            .get(&claimed.subscription)
-            .is_some_and(|subscription| subscription.hears(event_type))
-            && (types.is_empty() || TypePattern::any_matches(&types, event_type))
+    let subscription = subscriptions.get(&claimed.subscription);
+    let meant = |event_type: &str| {
+        let subscription = subscription.filter(|subscription| subscription.hears(event_type))?;
+        (types.is_empty() || TypePattern::any_matches(&types, event_type)).then_some(subscription)
     };
     let statement = "SELECT position, stream, source, id, type, extensions FROM journal
         WHERE position > ? AND position <= ? ORDER BY position LIMIT ?";
@@ -140,12 +139,12 @@ fn look(host: &Host, subscriptions: &Subscriptions, claimed: &Claimed) -> Result
     let passed = |mut row: Row| {
         let (position, stream) = (row.integer()?, row.text()?);
         let (source, id, event_type) = (row.text()?, row.text()?, row.text()?);
-        let marker = || inbox::marker(&claimed.subscription, &source, &id);
+        let marker = |name: &String| inbox::marker(name, &source, &id);
         Ok(Passed {
             position,
             stream,
             trace: row.optional_text()?.and_then(|extensions| traceparent(&extensions)),
-            missing: is_meant(&event_type).then(marker),
+            missing: meant(&event_type).map(|subscription| subscription.marked_by().iter().map(marker).collect()),
         })
     };
     let rows = host.execute(statement, parameters)?;
@@ -159,15 +158,18 @@ fn traceparent(extensions: &str) -> Option<String> {
 }
 
 /// Takes out what is done.
-fn mark_done(host: &Host, claimed: &Claimed, events: &mut [Passed]) -> Result<(), Error> {
-    let keys: Vec<String> = events.iter().filter_map(|event| event.missing.clone()).collect();
+fn mark_done(host: &Host, events: &mut [Passed]) -> Result<(), Error> {
+    let keys: Vec<String> = events
+        .iter()
+        .filter_map(|event| event.missing.clone())
+        .flatten()
+        .collect();
     if keys.is_empty() {
         return Ok(());
     }
-    debug_assert!(keys.len() <= limits::REPLAY_EVENTS_MAX as usize, "{}", claimed.id);
     let done: HashSet<String> = host.get_many(keys)?.into_iter().map(|(key, _)| key).collect();
     for event in events {
-        event.missing.take_if(|key| done.contains(key));
+        event.missing.take_if(|keys| keys.iter().all(|key| done.contains(key)));
     }
     Ok(())
 }
@@ -288,7 +290,7 @@ mod tests {
             position,
             stream: String::new(),
             trace: None,
-            missing: missing.then(|| position.to_string()),
+            missing: missing.then(|| vec![position.to_string()]),
         };
         (1..).zip(missing).map(event).collect()
     }

@@ -89,23 +89,28 @@ pub struct Exception {
 impl Settlement {
     /// Adds what became of a parcel. `random` gives numbers from 0 up to 1.
     ///
-    /// Every event of a parcel that failed as a whole is delivered alone from then on, so that one that kills its
-    /// function takes no other with it.
+    /// Every event of which nothing is known is delivered alone from then on, so that one that kills its function takes no
+    /// other with it.
     ///
     /// In an ordered subscription a stream stops at its first event that is to be tried again: those behind it are held,
     /// and no attempt of theirs counts.
     pub fn add(&mut self, parcel: &Parcel, delivered: Delivered, now_ms: i64, random: &mut dyn FnMut() -> f64) {
-        let (outcomes, whole_failed) = match delivered {
-            Delivered::Answered(outcomes) => (outcomes, false),
+        let outcomes: Vec<(Outcome, bool)> = match delivered {
+            Delivered::Answered(outcomes) => outcomes.into_iter().map(|outcome| (outcome, false)).collect(),
             Delivered::Failed(_) if mutant::is("failure_is_success") => {
-                (vec![Outcome::Success; parcel.items.len()], false)
+                vec![(Outcome::Success, false); parcel.items.len()]
             }
-            Delivered::Failed(reason) => (vec![Outcome::retry(reason); parcel.items.len()], true),
+            Delivered::Failed(reason) => vec![(Outcome::retry(reason), true); parcel.items.len()],
+            Delivered::Partly(outcomes, reason) => {
+                let unknown = || (Outcome::retry(reason.as_str()), true);
+                let known = |outcome: Option<Outcome>| outcome.map_or_else(unknown, |outcome| (outcome, false));
+                outcomes.into_iter().map(known).collect()
+            }
         };
         assert_eq!(outcomes.len(), parcel.items.len(), "every event has an outcome");
         let mut stops = Stops::new(parcel.subscription.is_ordered());
         let mut exceptions = Vec::new();
-        for (item, outcome) in parcel.items.iter().zip(outcomes) {
+        for (item, (outcome, is_unknown)) in parcel.items.iter().zip(outcomes) {
             if outcome == Outcome::Success || is_forgotten(parcel, item, &outcome) {
                 self.add_success(parcel, item);
                 continue;
@@ -118,7 +123,7 @@ impl Settlement {
                 stops.stop(&item.stream, (!is_dead).then_some(item.position));
                 failed
             });
-            exception.isolated |= whole_failed;
+            exception.isolated |= is_unknown;
             exceptions.push(exception);
         }
         for aside in &parcel.aside {
@@ -280,6 +285,7 @@ mod tests {
             stream: "s/1".into(),
             trace: None,
             attempt: *attempt,
+            attempt_ever: *attempt,
             isolated: false,
         };
         Parcel {

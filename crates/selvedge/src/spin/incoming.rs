@@ -1,4 +1,4 @@
-//! Requests to the component: read, answered, and written back.
+//! Requests and messages to the component: read, answered, and written back.
 //!
 //! The body's writer runs before the handler returns, so that host and client get head and body in one write. Where
 //! they go out separately, Nagle's algorithm and delayed acknowledgements make each response take 40 ms.
@@ -25,17 +25,7 @@ const READ_BYTES: usize = 4 * 1024;
 /// # Errors
 /// None: whatever goes wrong becomes a response. The type is the interface's.
 pub async fn serve(request: types::Request, build: fn() -> Function) -> Result<types::Response, ErrorCode> {
-    thread_local! {
-        static INSTANCE: OnceCell<(Rc<Function>, Host)> = const { OnceCell::new() };
-    }
-    let (function, host) = INSTANCE.with(|instance| {
-        let start = || {
-            let function = build();
-            let host = platform::host(function.declared_tables());
-            (Rc::new(function), host)
-        };
-        instance.get_or_init(start).clone()
-    });
+    let (function, host) = instance(build);
     let method = request.get_method();
     let sends_body = !matches!(method, types::Method::Head);
     let reply = match read(request, method, &function).await {
@@ -46,6 +36,30 @@ pub async fn serve(request: types::Request, build: fn() -> Function) -> Result<t
         Reply::Whole(response) => write(response, sends_body).await,
         Reply::Streaming(streaming) if sends_body => stream(streaming).await,
         Reply::Streaming(streaming) => write(streaming.head, false).await,
+    })
+}
+
+/// Has the events of a message to the component take effect. The error is the text that the host logs.
+///
+/// # Errors
+/// Those of [`Function::hear`].
+pub async fn hear(payload: Vec<u8>, build: fn() -> Function) -> Result<(), String> {
+    let (function, host) = instance(build);
+    function.hear(&host, &payload).await.map_err(|error| error.to_string())
+}
+
+/// The instance's function and host, built at the first use.
+fn instance(build: fn() -> Function) -> (Rc<Function>, Host) {
+    thread_local! {
+        static INSTANCE: OnceCell<(Rc<Function>, Host)> = const { OnceCell::new() };
+    }
+    INSTANCE.with(|instance| {
+        let start = || {
+            let function = build();
+            let host = platform::host(function.declared_tables());
+            (Rc::new(function), host)
+        };
+        instance.get_or_init(start).clone()
     })
 }
 

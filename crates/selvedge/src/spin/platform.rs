@@ -1,16 +1,19 @@
 //! The platform, put together from Spin's interfaces.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 
+use selvedge_kafka::transport::Stream;
 use spin_sdk::wasip3::clocks::{monotonic_clock, system_clock};
 use spin_sdk::wasip3::random::random::get_random_bytes;
 use spin_sdk::{variables, wit_bindgen};
 
 use super::database::Database;
 use super::key_value::KeyValue;
-use super::outgoing;
+use super::redis::Redis;
+use super::{mqtt, outgoing, tcp};
 use crate::Error;
-use crate::host::{Host, LocalFuture, Platform, Row, Value};
+use crate::host::{Host, LocalFuture, MqttBroker, MqttMessage, Platform, RedisAnswer, RedisCommand, Row, Value};
 use crate::http::{Answer, Call};
 use crate::schema::Tables;
 
@@ -19,6 +22,7 @@ pub fn host(tables: &[Tables]) -> Host {
     Host::new(Spin {
         database: Database::new(tables),
         key_value: KeyValue::default(),
+        redis: Redis::default(),
         randomness: RefCell::default(),
     })
 }
@@ -29,6 +33,7 @@ const RANDOM_BYTES: u64 = 480;
 struct Spin {
     database: Database,
     key_value: KeyValue,
+    redis: Redis,
     /// Random bytes that nobody has had yet.
     randomness: RefCell<Vec<u8>>,
 }
@@ -73,6 +78,18 @@ impl Platform for Spin {
 
     fn send(&self, call: Call) -> LocalFuture<Result<Answer, Error>> {
         Box::pin(outgoing::send(call))
+    }
+
+    fn redis(&self, url: &str, commands: Vec<RedisCommand>) -> LocalFuture<Result<Vec<RedisAnswer>, Error>> {
+        Box::pin(self.redis.clone().run(url.to_owned(), commands))
+    }
+
+    fn mqtt(&self, broker: &MqttBroker, messages: Vec<MqttMessage>) -> LocalFuture<Result<(), Error>> {
+        Box::pin(mqtt::publish(broker.clone(), messages))
+    }
+
+    fn connect(&self, address: SocketAddr) -> LocalFuture<Result<Box<dyn Stream>, String>> {
+        Box::pin(tcp::connect(address))
     }
 
     fn wait(&self, duration_ms: u64) -> LocalFuture<()> {

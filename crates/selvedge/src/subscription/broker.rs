@@ -26,7 +26,7 @@ pub enum Address {
     },
     /// An MQTT topic.
     Mqtt {
-        /// Its name, without wildcards.
+        /// Its name, without wildcards. Its dots become slashes, and `{type}` in it the event's type.
         topic: String,
     },
     /// A Kafka topic.
@@ -65,10 +65,11 @@ impl Address {
             "redis" if is_key(rest) => Ok(Self::RedisChannel { channel: name }),
             "redis-stream" if is_key(rest) => Ok(Self::RedisStream { stream: name }),
             "redis" | "redis-stream" => Err("must have a name of 1 to 255 characters without spaces"),
-            "mqtt" if is_key(rest) && !rest.contains(['+', '#']) && !rest.starts_with('$') => {
-                Ok(Self::Mqtt { topic: name })
-            }
-            "mqtt" => Err("must have a topic of 1 to 255 characters, without spaces, `+`, `#` and `$` at its begin"),
+            "mqtt" if is_key(rest) && is_topic(rest) => Ok(Self::Mqtt { topic: name }),
+            "mqtt" => Err(
+                "must have a topic of 1 to 255 characters, without spaces, `+`, `#`, `$` at its begin, and braces other than \
+                 those of `{type}`, which stands for the event's type",
+            ),
             "kafka" if is_kafka_topic(rest) => Ok(Self::Kafka { topic: name }),
             "kafka" => Err("must have a topic of 1 to 249 letters, digits, `.`, `_` and `-`"),
             "dapr" => match rest.split_once('/') {
@@ -94,6 +95,14 @@ impl Address {
         }
     }
 
+    /// The broker's own name, which is the same for all places in it: `redis`, `mqtt`, `kafka` or `dapr`.
+    pub fn broker(&self) -> &'static str {
+        match self {
+            Self::RedisChannel { .. } | Self::RedisStream { .. } => "redis",
+            Self::Mqtt { .. } | Self::Kafka { .. } | Self::Dapr { .. } => self.kind(),
+        }
+    }
+
     /// Whether a message can get lost after the broker took it: then only its consumers can say that it is done.
     pub fn loses_messages(&self) -> bool {
         matches!(self, Self::RedisChannel { .. } | Self::Mqtt { .. })
@@ -115,6 +124,10 @@ impl std::fmt::Display for Address {
 
 fn is_key(name: &str) -> bool {
     (1..=255).contains(&name.len()) && !name.chars().any(|letter| letter.is_whitespace() || letter.is_control())
+}
+
+fn is_topic(name: &str) -> bool {
+    !name.starts_with('$') && !name.replace("{type}", "").contains(['+', '#', '{', '}'])
 }
 
 fn is_kafka_topic(name: &str) -> bool {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use self::value::{Reader, line_of, mistake};
-use super::{Order, Start, Subscription, Target};
+use super::{Address, Order, Start, Subscription, Target};
 use crate::retry::RetryPolicy;
 use crate::{Error, limits};
 
@@ -115,6 +115,10 @@ impl Reader<'_> {
             Target::Function { .. } | Target::Broker(_) => limits::BATCH_EVENTS_MAX,
             Target::Webhook { .. } => limits::WEBHOOK_BATCH_EVENTS_MAX,
         };
+        let batch = match &target {
+            Target::Broker(broker) if matches!(broker.address, Address::Mqtt { .. }) => limits::MQTT_BATCH_EVENTS,
+            Target::Function { .. } | Target::Webhook { .. } | Target::Broker(_) => batch_max,
+        };
         Ok(Subscription {
             name: self.name(&entry.name)?,
             types: self.types(&entry.types)?,
@@ -126,7 +130,7 @@ impl Reader<'_> {
                 limits::DELIVERY_TIMEOUT_MS_MAX,
                 limits::DELIVERY_TIMEOUT_MS,
             )?,
-            batch: self.within(entry.batch, "batch", 1..=batch_max, batch_max)?,
+            batch: self.within(entry.batch, "batch", 1..=batch_max, batch)?,
             from,
             target,
             max_in_flight: match &entry.max_in_flight {

@@ -7,21 +7,29 @@ pub mod listening;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use futures::channel::oneshot;
 use futures::executor::{LocalPool, LocalSpawner};
 use futures::task::LocalSpawnExt;
-use selvedge::host::{Host, LocalFuture, Platform, Row, Value};
+use selvedge::host::{Host, LocalFuture, MqttBroker, MqttMessage, Platform, RedisAnswer, RedisCommand, Row, Value};
 use selvedge::http::{Answer, Call, Request, Response, StatusCode};
 use selvedge::schema::{self, Tables};
 use selvedge::subscription::Subscriptions;
 use selvedge::{Error, Function, Relay};
+use selvedge_kafka::transport::Stream;
 
 pub const START_MS: i64 = 1_767_225_600_000;
 
+/// What a Redis server answers to one command; an error stands for a server that can't be reached.
+type Redis = Rc<dyn Fn(Host, &RedisCommand) -> Result<RedisAnswer, Error>>;
+
 /// What a component answers to.
 type Component = Rc<dyn Fn(Host, Call) -> LocalFuture<Result<Answer, Error>>>;
+
+/// What an MQTT broker does with messages.
+type Mqtt = Rc<dyn Fn(Host, MqttBroker, Vec<MqttMessage>) -> LocalFuture<Result<(), Error>>>;
 
 pub struct World {
     database: rusqlite::Connection,
@@ -31,6 +39,10 @@ pub struct World {
     pub variables: RefCell<HashMap<String, String>>,
     components: RefCell<HashMap<String, Component>>,
     pub calls: RefCell<Vec<Call>>,
+    redis: RefCell<Option<Redis>>,
+    mqtt: RefCell<Option<Mqtt>>,
+    /// The commands that the Redis server got.
+    pub commands: RefCell<Vec<RedisCommand>>,
     pub statements: Cell<usize>,
     /// Texts that make every statement that holds them fail.
     pub broken_statements: RefCell<Vec<&'static str>>,
@@ -56,6 +68,9 @@ impl World {
             variables: RefCell::default(),
             components: RefCell::default(),
             calls: RefCell::default(),
+            redis: RefCell::default(),
+            mqtt: RefCell::default(),
+            commands: RefCell::default(),
             statements: Cell::new(0),
             broken_statements: RefCell::default(),
             broken_store: Cell::default(),
@@ -92,6 +107,13 @@ impl World {
         self.components.borrow_mut().insert(name.to_owned(), Rc::new(answer));
     }
 
+    /// Puts a Redis server at `redis://tests`.
+    pub fn redis(&self, answer: impl Fn(Host, &RedisCommand) -> Result<RedisAnswer, Error> + 'static) {
+        *self.redis.borrow_mut() = Some(Rc::new(answer));
+        let variable = ("redis_url".to_owned(), "redis://tests".to_owned());
+        self.variables.borrow_mut().extend([variable]);
+    }
+
     /// Puts a relay for these subscriptions where the bell is heard.
     pub fn relay(self: &Rc<Self>, subscriptions: &str) -> Rc<Relay> {
         let relay = Relay::new(Subscriptions::parse(subscriptions).expect("valid"));
@@ -106,6 +128,13 @@ impl World {
             })
         });
         relay
+    }
+
+    /// Puts an MQTT broker at `mqtt://tests`.
+    pub fn mqtt(&self, take: impl Fn(Host, MqttBroker, Vec<MqttMessage>) -> LocalFuture<Result<(), Error>> + 'static) {
+        *self.mqtt.borrow_mut() = Some(Rc::new(take));
+        let variable = ("mqtt_url".to_owned(), "mqtt://tests".to_owned());
+        self.variables.borrow_mut().extend([variable]);
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -295,6 +324,30 @@ impl Platform for Handle {
                 })
             }),
         }
+    }
+
+    fn redis(&self, url: &str, commands: Vec<RedisCommand>) -> LocalFuture<Result<Vec<RedisAnswer>, Error>> {
+        assert_eq!(url, "redis://tests");
+        self.0.commands.borrow_mut().extend(commands.clone());
+        let redis = self.0.redis.borrow().clone();
+        let host = self.0.host();
+        Box::pin(async move {
+            match redis {
+                Some(answer) => commands.iter().map(|command| answer(host.clone(), command)).collect(),
+                None => std::future::pending().await,
+            }
+        })
+    }
+
+    fn mqtt(&self, broker: &MqttBroker, messages: Vec<MqttMessage>) -> LocalFuture<Result<(), Error>> {
+        match self.0.mqtt.borrow().clone() {
+            Some(take) => take(self.0.host(), broker.clone(), messages),
+            None => Box::pin(std::future::pending()),
+        }
+    }
+
+    fn connect(&self, _address: SocketAddr) -> LocalFuture<Result<Box<dyn Stream>, String>> {
+        Box::pin(async { Err("connection refused".to_owned()) })
     }
 
     fn wait(&self, duration_ms: u64) -> LocalFuture<()> {

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use selvedge_engine::ports::{
-    Body, MqttConnection, MqttError, MqttOptions, Network, OutboundRequest, RedisConnection, RedisError,
+    Body, MqttConnection, MqttError, MqttMessages, MqttOptions, MqttQos, Network, OutboundRequest, RedisConnection,
+    RedisError, RedisMessages,
 };
 use wasmtime_wasi_http::Error;
 
@@ -110,7 +111,24 @@ impl Network for SimulatedNetwork {
         false
     }
 
+    async fn redis_messages(&self, _address: &str, _channels: &[String]) -> Result<RedisMessages, RedisError> {
+        Err(RedisError::Other(
+            "connection refused: this world has no Redis server".to_owned(),
+        ))
+    }
+
     async fn mqtt(&self, _options: MqttOptions) -> Result<Arc<dyn MqttConnection>, MqttError> {
+        Err(MqttError::ConnectionFailed(
+            "connection refused: this world has no MQTT broker".to_owned(),
+        ))
+    }
+
+    async fn mqtt_messages(
+        &self,
+        _options: MqttOptions,
+        _filter: &str,
+        _qos: MqttQos,
+    ) -> Result<MqttMessages, MqttError> {
         Err(MqttError::ConnectionFailed(
             "connection refused: this world has no MQTT broker".to_owned(),
         ))

@@ -85,7 +85,7 @@ impl Reader<'_> {
         secret: Option<&Spanned<String>>,
         consumers: Option<&Spanned<Vec<String>>>,
     ) -> Result<Target, Error> {
-        if matches!(address.kind(), "redis" | "redis-stream" | "mqtt" | "kafka" | "dapr") {
+        if address.kind() == "dapr" {
             let reason = format!("targets of kind \"{}\" are not available yet", address.kind());
             return Err(self.mistake(target, reason));
         }
