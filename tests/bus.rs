@@ -3,5 +3,6 @@
 //! [`contract`] tries the contract on every bus. The other files have what is particular to one.
 
 mod contract;
+mod kafka;
 mod mqtt;
 mod redis;

@@ -1,7 +1,7 @@
 //! The bus contract on every bus, and the table in the README that follows from it.
 
 use selvedge_testkit::bus::{Bus, Features, contract};
-use selvedge_testkit::servers::{Access, Mosquitto, RedisServer};
+use selvedge_testkit::servers::{Access, KafkaBroker, Mosquitto, RedisServer};
 
 use crate::harness::root;
 
@@ -166,6 +166,52 @@ impl Bus for Mqtt {
     }
 }
 
+/// Kafka topics, read by somebody else.
+struct Kafka(KafkaBroker);
+
+impl Bus for Kafka {
+    fn features(&self) -> Features {
+        Features {
+            name: "kafka",
+            settled_by: "the broker's acknowledgement (`acks=all`)",
+            has_consumers: false,
+            order: "kept, by key",
+            nobody_listens: "kept by the topic",
+            replicas: "as the consumer group says",
+            batches: "batches",
+        }
+    }
+
+    fn subscription(&self, place: &str) -> String {
+        format!("target = \"kafka:{place}\"")
+    }
+
+    fn trigger(&self, _place: &str) -> String {
+        String::new()
+    }
+
+    fn hosts(&self) -> &'static [&'static str] {
+        &["tcp://127.0.0.1:*"]
+    }
+
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        vec![("kafka_brokers", self.0.address())]
+    }
+
+    fn kill(&mut self) -> anyhow::Result<bool> {
+        self.0.freeze()?;
+        Ok(true)
+    }
+
+    fn start_again(&mut self) -> anyhow::Result<()> {
+        Ok(self.0.thaw()?)
+    }
+
+    fn taken_by_others(&self, place: &str) -> anyhow::Result<Vec<String>> {
+        self.0.events(place)
+    }
+}
+
 #[test]
 fn function() -> anyhow::Result<()> {
     contract::hold(&mut Local, &root())
@@ -184,4 +230,9 @@ fn redis_stream() -> anyhow::Result<()> {
 #[test]
 fn mqtt() -> anyhow::Result<()> {
     contract::hold(&mut Mqtt(Mosquitto::start(Access::Open)?), &root())
+}
+
+#[test]
+fn kafka() -> anyhow::Result<()> {
+    contract::hold(&mut Kafka(KafkaBroker::start(&root())?), &root())
 }

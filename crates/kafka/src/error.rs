@@ -80,8 +80,6 @@ pub struct Code(pub i16);
 impl Code {
     /// The message, or the batch that it is in, is larger than the topic takes.
     pub const MESSAGE_TOO_LARGE: Self = Self(10);
-    /// The offset isn't in the partition, or not any more.
-    pub const OFFSET_OUT_OF_RANGE: Self = Self(1);
     /// The topic isn't there, or not yet.
     pub const UNKNOWN_TOPIC: Self = Self(3);
     /// The partition has no leader yet.

@@ -2,8 +2,8 @@
 //!
 //! It speaks the protocol itself over whatever [`transport`] it is given, so that it runs where there is nothing but a
 //! socket. A [`Client`] finds the topic's leaders; a [`Producer`] writes records, each once as long as the request gets
-//! through; a [`Consumer`] reads them and keeps a group's offsets. There is no background work, no clock and no
-//! randomness: whoever calls says how long a call may take by dropping it, after which the client is as usable as before.
+//! through. There is no background work, no clock and no randomness: whoever calls says how long a call may take by
+//! dropping it, after which the client is as usable as before.
 //!
 //! The requests have versions that Kafka 2.4 to 4.x and compatible brokers take, so that no version is negotiated.
 
@@ -23,18 +23,11 @@ mod partitioner;
 
 pub mod produce;
 
-mod batch;
-
-pub mod consume;
-
-mod group;
-
 pub mod limits;
 
 pub mod error;
 
 pub use client::Client;
-pub use consume::Consumer;
 pub use error::Error;
 pub use produce::Producer;
-pub use record::{Content, Message, Received};
+pub use record::Message;

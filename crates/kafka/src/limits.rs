@@ -9,12 +9,6 @@ pub const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const BATCH_BYTES_MAX: usize = 900 * 1024;
 /// What a record takes beside its key, headers and value, at most, in bytes.
 pub const RECORD_OVERHEAD_BYTES: usize = 64;
-/// Records that one fetch brings, in bytes; a larger record comes alone.
-pub const FETCH_BYTES_MAX: i32 = 2 * 1024 * 1024;
-/// Of which from one partition, in bytes.
-pub const FETCH_PARTITION_BYTES_MAX: i32 = 1024 * 1024;
-/// What a compressed batch may become, in bytes.
-pub const DECOMPRESSED_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How often a topic that is being made is asked for.
 pub const NEW_TOPIC_ATTEMPTS_MAX: u32 = 20;
 /// How long is waited between two questions for a topic that is being made, in milliseconds.

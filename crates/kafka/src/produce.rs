@@ -40,6 +40,8 @@ pub struct Producer {
     session: Option<Session>,
     /// Where the next record without a key goes.
     turn: usize,
+    /// How large a batch may be: less than the limit where a topic takes less.
+    batch_bytes_max: usize,
 }
 
 /// The broker's name for this producer, and the number of the next record of each partition.
@@ -65,12 +67,13 @@ impl Producer {
             client,
             session: None,
             turn: 0,
+            batch_bytes_max: limits::BATCH_BYTES_MAX,
         }
     }
 
-    /// Writes these messages, and says of each whether it is written. Those with the same key are written in their order;
-    /// one that isn't written doesn't keep those behind it from being written. `timeout_ms` is how long the broker waits for
-    /// its replicas.
+    /// Writes these messages, and says of each whether it is written. Those with the same key are written in their order:
+    /// where one isn't written, those behind it in its partition may not be either. `timeout_ms` is how long the broker waits
+    /// for its replicas.
     ///
     /// # Errors
     /// Where nothing is known of any: the way to the cluster failed, or there is no such topic.
@@ -80,6 +83,26 @@ impl Producer {
         messages: &[Message],
         timeout_ms: i32,
     ) -> Result<Vec<Result<(), Error>>, Error> {
+        let mut written = vec![Ok(()); messages.len()];
+        let mut places: Vec<usize> = (0..messages.len()).collect();
+        while !places.is_empty() {
+            places = self.write(topic, messages, &places, timeout_ms, &mut written).await?;
+            if !places.is_empty() {
+                self.batch_bytes_max /= 2;
+            }
+        }
+        Ok(written)
+    }
+
+    /// Writes the messages at these places once, and gives the places of those that are to be written again in smaller batches.
+    async fn write(
+        &mut self,
+        topic: &str,
+        messages: &[Message],
+        places: &[usize],
+        timeout_ms: i32,
+        written: &mut [Result<(), Error>],
+    ) -> Result<Vec<usize>, Error> {
         // Taken while it is used: what a call did that failed or was dropped isn't known, and its numbers are used up.
         let session = self.session.take();
         let partitions = self.client.partitions(topic).await?;
@@ -87,8 +110,8 @@ impl Producer {
             Some(session) => session,
             None => self.begin().await?,
         };
-        let mut written: Vec<Result<(), Error>> = vec![Ok(()); messages.len()];
-        for round in self.rounds(&mut session, topic, messages, &partitions) {
+        let mut to_divide = Vec::new();
+        for round in self.rounds(&mut session, topic, messages, places, &partitions) {
             let mut of_leaders: BTreeMap<SocketAddr, Vec<Batch>> = BTreeMap::new();
             for batch in round {
                 of_leaders.entry(batch.leader).or_default().push(batch);
@@ -99,18 +122,23 @@ impl Producer {
                 let answer: ProduceResponse = sent.inspect_err(|_| self.client.forget(topic))?;
                 for batch in batches {
                     let refused = refused(topic, &answer, batch.partition);
+                    let is_about_one = matches!(&refused, Err(Error::Refused { code, .. }) if code.is_about_record());
+                    if is_about_one && batch.places.len() > 1 {
+                        to_divide.extend(&batch.places);
+                    }
                     for place in batch.places {
                         written[place] = refused.clone();
                     }
                 }
             }
         }
-        if written.iter().all(Result::is_ok) {
+        if places.iter().all(|place| written[*place].is_ok()) {
             self.session = Some(session);
         } else {
             self.client.forget(topic);
         }
-        Ok(written)
+        to_divide.sort_unstable();
+        Ok(to_divide)
     }
 
     async fn begin(&mut self) -> Result<Session, Error> {
@@ -130,22 +158,23 @@ impl Producer {
         session: &mut Session,
         topic: &str,
         messages: &[Message],
+        places: &[usize],
         partitions: &[Partition],
     ) -> Vec<Vec<Batch>> {
         self.turn = self.turn.wrapping_add(1);
         let mut of_partitions: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (place, message) in messages.iter().enumerate() {
-            let partition = match &message.key {
+        for place in places {
+            let partition = match &messages[*place].key {
                 Some(key) => partitioner::of_key(key, partitions.len()),
                 None => self.turn % partitions.len(),
             };
-            of_partitions.entry(partition).or_default().push(place);
+            of_partitions.entry(partition).or_default().push(*place);
         }
         let mut rounds: Vec<Vec<Batch>> = Vec::new();
         for (partition, places) in of_partitions {
             let Partition { index, leader } = partitions[partition];
             let next = session.next.entry((topic.to_owned(), index)).or_insert(0);
-            for (round, places) in cut(messages, &places).into_iter().enumerate() {
+            for (round, places) in cut(messages, &places, self.batch_bytes_max).into_iter().enumerate() {
                 if rounds.len() == round {
                     rounds.push(Vec::new());
                 }
@@ -164,13 +193,13 @@ impl Producer {
 }
 
 /// The places in groups, each of which fits into a batch.
-fn cut(messages: &[Message], places: &[usize]) -> Vec<Vec<usize>> {
+fn cut(messages: &[Message], places: &[usize], bytes_max: usize) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut bytes = 0;
     for place in places {
         let size = messages[*place].size_bytes();
         match groups.last_mut() {
-            Some(group) if bytes + size <= limits::BATCH_BYTES_MAX => group.push(*place),
+            Some(group) if bytes + size <= bytes_max => group.push(*place),
             _ => {
                 groups.push(vec![*place]);
                 bytes = 0;
@@ -286,8 +315,8 @@ mod tests {
             cut(&messages, &[0, 1, 2, 3, 4]),
             [vec![0, 1], vec![2], vec![3], vec![4]]
         );
-        assert_eq!(cut(&messages, &[4, 0]), [vec![4, 0]]);
-        assert!(cut(&messages, &[]).is_empty());
+        assert_eq!(cut(&[4, 0]), [vec![4, 0]]);
+        assert!(cut(&[]).is_empty());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What is written to a topic and read from it.
+//! What is written to a topic.
 
 use bytes::Bytes;
 
@@ -22,27 +22,4 @@ impl Message {
         let key_and_value = self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len);
         crate::limits::RECORD_OVERHEAD_BYTES + key_and_value + self.headers.iter().map(header).sum::<usize>()
     }
-}
-
-/// Something that was read from a partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
-    /// Its place in the partition; that of the first record, where they can't be told apart.
-    pub offset: i64,
-    /// What it is.
-    pub content: Content,
-}
-
-/// What was read at a place of a partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    /// A record.
-    Record(Message),
-    /// A batch whose records can't be told apart: damaged, or compressed in a way that isn't known.
-    Unreadable {
-        /// Why.
-        reason: String,
-        /// The batch.
-        bytes: Bytes,
-    },
 }
