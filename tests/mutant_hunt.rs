@@ -20,6 +20,8 @@ use crate::todo_journey::{only_its_events, todo_journey};
 
 /// The environment variable that names a component's mutant.
 const VARIABLE: &str = "SELVEDGE_MUTANT";
+/// The components that are built with mutants in them: those that a todo's events pass.
+pub const HUNTED: [&str; 5] = ["todos", "relay", "notifications", "analytics", "outbox_cron"];
 /// Seeds that are tried before the sweep is.
 const SEEDS: u64 = 24;
 
@@ -97,14 +99,18 @@ impl fmt::Display for Found {
     }
 }
 
-/// The application with a mutant in every component; with none where `mutant` is empty.
+/// The application with a mutant in every component that a todo's events pass; with none where `mutant` is empty.
 pub fn program(root: &Path, mutant: &str) -> anyhow::Result<Arc<Program>> {
     let folder = root.join("target/mutants/wasm32-wasip2/mutants");
     let change = |manifest: &mut Manifest| {
         for component in manifest.components.values_mut() {
-            if let Some(file) = component.source.file_name() {
-                component.source = folder.join(file);
+            let Some(name) = component.source.file_stem().and_then(|name| name.to_str()) else {
+                continue;
+            };
+            if !HUNTED.contains(&name) {
+                continue;
             }
+            component.source = folder.join(name).with_extension("wasm");
             component.environment.insert(VARIABLE.to_owned(), mutant.to_owned());
         }
     };

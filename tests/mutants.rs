@@ -43,19 +43,17 @@ fn the_same_build_without_a_mutant_keeps_its_promise() {
 #[test]
 fn no_shipped_component_has_a_mutant_in_it() {
     let has = |folder: &str, component: &str| {
-        let file = root().join("target").join(folder).join(component);
+        let file = root()
+            .join("target")
+            .join(folder)
+            .join(component)
+            .with_extension("wasm");
         let bytes = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         bytes
             .windows(b"SELVEDGE_MUTANT".len())
             .any(|window| window == b"SELVEDGE_MUTANT")
     };
-    for component in [
-        "todos.wasm",
-        "relay.wasm",
-        "notifications.wasm",
-        "analytics.wasm",
-        "outbox_cron.wasm",
-    ] {
+    for component in mutant_hunt::HUNTED {
         assert!(
             has("mutants/wasm32-wasip2/mutants", component),
             "{component} is no mutant"

@@ -1,24 +1,27 @@
 //! The bus contract on every bus, and the table in the README that follows from it.
 
-use selvedge_testkit::bus::{Bus, Features, contract};
+use anyhow::Context;
+use selvedge_testkit::bus::{Bus, Features, contract, table};
 use selvedge_testkit::servers::{Access, KafkaBroker, Mosquitto, RedisServer};
 
 use crate::harness::root;
+
+const FUNCTION: Features = Features {
+    name: "function",
+    settled_by: "the function's answer",
+    has_consumers: true,
+    order: "kept",
+    nobody_listens: "tried again",
+    replicas: "one of them is asked",
+    batches: "batches",
+};
 
 /// No broker: the relay calls the function.
 struct Local;
 
 impl Bus for Local {
     fn features(&self) -> Features {
-        Features {
-            name: "function",
-            settled_by: "the function's answer",
-            has_consumers: true,
-            order: "kept",
-            nobody_listens: "tried again",
-            replicas: "one of them is asked",
-            batches: "batches",
-        }
+        FUNCTION
     }
 
     fn subscription(&self, _place: &str) -> String {
@@ -30,20 +33,22 @@ impl Bus for Local {
     }
 }
 
+const REDIS_CHANNEL: Features = Features {
+    name: "redis",
+    settled_by: "its consumers' done markers",
+    has_consumers: true,
+    order: "kept",
+    nobody_listens: "published again",
+    replicas: "all get it, one takes it",
+    batches: "batches; with `consumers = []` one by one",
+};
+
 /// Redis channels, heard by the Redis trigger.
 struct RedisChannel(RedisServer);
 
 impl Bus for RedisChannel {
     fn features(&self) -> Features {
-        Features {
-            name: "redis",
-            settled_by: "its consumers' done markers",
-            has_consumers: true,
-            order: "kept",
-            nobody_listens: "published again",
-            replicas: "all get it, one takes it",
-            batches: "batches; with `consumers = []` one by one",
-        }
+        REDIS_CHANNEL
     }
 
     fn subscription(&self, place: &str) -> String {
@@ -74,20 +79,32 @@ impl Bus for RedisChannel {
     }
 }
 
+const REDIS_STREAM: Features = Features {
+    name: "redis-stream",
+    settled_by: "the server's acknowledgement",
+    has_consumers: false,
+    order: "kept",
+    nobody_listens: "kept by the stream, up to its length",
+    replicas: "as the consumer group says",
+    batches: "one by one, pipelined",
+};
+
+const MQTT: Features = Features {
+    name: "mqtt",
+    settled_by: "its consumers' done markers",
+    has_consumers: true,
+    order: "kept",
+    nobody_listens: "published again",
+    replicas: "all get it, one takes it; with `$share/…` one gets it",
+    batches: "one by one",
+};
+
 /// Redis streams, read by somebody else.
 struct RedisStream(RedisServer);
 
 impl Bus for RedisStream {
     fn features(&self) -> Features {
-        Features {
-            name: "redis-stream",
-            settled_by: "the server's acknowledgement",
-            has_consumers: false,
-            order: "kept",
-            nobody_listens: "kept by the stream, up to its length",
-            replicas: "as the consumer group says",
-            batches: "one by one, pipelined",
-        }
+        REDIS_STREAM
     }
 
     fn subscription(&self, place: &str) -> String {
@@ -125,15 +142,7 @@ struct Mqtt(Mosquitto);
 
 impl Bus for Mqtt {
     fn features(&self) -> Features {
-        Features {
-            name: "mqtt",
-            settled_by: "its consumers' done markers",
-            has_consumers: true,
-            order: "kept",
-            nobody_listens: "published again",
-            replicas: "all get it, one takes it; with `$share/…` one gets it",
-            batches: "one by one",
-        }
+        MQTT
     }
 
     fn subscription(&self, place: &str) -> String {
@@ -169,17 +178,19 @@ impl Bus for Mqtt {
 /// Kafka topics, read by somebody else.
 struct Kafka(KafkaBroker);
 
+const KAFKA: Features = Features {
+    name: "kafka",
+    settled_by: "the broker's acknowledgement (`acks=all`)",
+    has_consumers: false,
+    order: "kept, by key",
+    nobody_listens: "kept by the topic",
+    replicas: "as the consumer group says",
+    batches: "batches",
+};
+
 impl Bus for Kafka {
     fn features(&self) -> Features {
-        Features {
-            name: "kafka",
-            settled_by: "the broker's acknowledgement (`acks=all`)",
-            has_consumers: false,
-            order: "kept, by key",
-            nobody_listens: "kept by the topic",
-            replicas: "as the consumer group says",
-            batches: "batches",
-        }
+        KAFKA
     }
 
     fn subscription(&self, place: &str) -> String {
@@ -212,6 +223,11 @@ impl Bus for Kafka {
     }
 }
 
+/// Every bus that the contract is tried on, in the order of the README's table.
+fn features() -> [Features; 5] {
+    [FUNCTION, REDIS_CHANNEL, REDIS_STREAM, MQTT, KAFKA]
+}
+
 #[test]
 fn function() -> anyhow::Result<()> {
     contract::hold(&mut Local, &root())
@@ -235,4 +251,28 @@ fn mqtt() -> anyhow::Result<()> {
 #[test]
 fn kafka() -> anyhow::Result<()> {
     contract::hold(&mut Kafka(KafkaBroker::start(&root())?), &root())
+}
+
+/// Where the table stands in the README, between the lines that say so.
+const BEGIN: &str =
+    "<!-- The table of the bus contract: `SELVEDGE_WRITE=1 cargo xtask test --only bus` writes it. -->\n";
+const END: &str = "<!-- The end of the table. -->";
+
+#[test]
+fn the_table_in_the_readme_is_what_the_suite_tries() -> anyhow::Result<()> {
+    let file = root().join("README.md");
+    let readme = std::fs::read_to_string(&file)?;
+    let (before, rest) = readme
+        .split_once(BEGIN)
+        .context("README.md has no place for the table")?;
+    let (found, after) = rest.split_once(END).context("README.md has no end of the table")?;
+    let expected = format!("\n{}\n", table(&features()));
+    if std::env::var_os("SELVEDGE_WRITE").is_some() {
+        return Ok(std::fs::write(&file, format!("{before}{BEGIN}{expected}{END}{after}"))?);
+    }
+    assert_eq!(
+        found, expected,
+        "the README's table is another one: SELVEDGE_WRITE=1 writes it anew"
+    );
+    Ok(())
 }

@@ -10,7 +10,11 @@ mod engine;
 #[cfg(feature = "bench")]
 mod http;
 #[cfg(feature = "bench")]
+mod journey;
+#[cfg(feature = "bench")]
 pub mod load;
+#[cfg(feature = "bench")]
+mod long;
 #[cfg(feature = "bench")]
 mod report;
 
@@ -34,6 +38,9 @@ pub struct Bench {
     /// How many keep-alive connections send at once.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=256))]
     connections: u64,
+    /// Measure instead what length costs: loading a stream of many events, and journeys on a journal of very many.
+    #[arg(long)]
+    long: bool,
 }
 
 /// What can run the application.
@@ -81,6 +88,9 @@ impl Bench {
             "--connections",
             &self.connections.to_string(),
         ]);
+        if self.long {
+            load.arg("--long");
+        }
         Err(process::replace_by(&mut load))
     }
 }

@@ -16,6 +16,7 @@ use crate::ports::Ports;
 use crate::preflight;
 use crate::program::ResolvedComponent;
 
+mod cache;
 pub(crate) mod compile;
 pub(crate) mod instances;
 pub(crate) mod once;

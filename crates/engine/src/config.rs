@@ -7,8 +7,9 @@
 //! In the order in which a start meets them: [`manifest`] reads the manifest · [`runtime`] reads the runtime
 //! configuration · [`variables`] resolves the application's variables and expands [`template`]s · [`allowed_hosts`]
 //! says where a component may connect to · [`files`] finds a component's files · [`routes`] brings a path to its
-//! component and [`headers`] tells the component about it · [`schedule`] says when a cron trigger fires and [`message_triggers`] where others listen ·
-//! [`validate`](mod@validate) checks all of it together · [`platform`] checks a built component against Spin's interfaces.
+//! component and [`headers`] tells the component about it · [`schedule`] says when a cron trigger fires ·
+//! [`message_triggers`] says where the others listen · [`validate`](mod@validate) checks all of it together · [`platform`]
+//! checks a built component against Spin's interfaces.
 
 pub mod allowed_hosts;
 pub mod error;

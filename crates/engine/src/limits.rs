@@ -50,3 +50,5 @@ pub const BROKER_CONNECTIONS_MAX: usize = 256;
 pub const EPOCH_TICK: Duration = Duration::from_millis(10);
 /// A component whose compilation takes longer is mentioned; from the cache it takes a few milliseconds.
 pub const SLOW_COMPILATION: Duration = Duration::from_millis(500);
+/// Compiled components that the cache keeps: those of several versions of several applications.
+pub const COMPILED_COMPONENTS_MAX: usize = 256;

@@ -127,7 +127,7 @@ fn bad_events_are_not_appended() {
             .expect("JSON")
     };
     assert!(matches!(
-        journal::append(&host, "s", 0, vec![event(70_000)]),
+        journal::append(&host, "s", 0, vec![event(selvedge::limits::EVENT_BYTES_MAX)]),
         Err(Error::EventTooLarge { .. })
     ));
     assert!(matches!(

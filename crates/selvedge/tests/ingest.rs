@@ -3,7 +3,7 @@
 mod support;
 
 use selvedge::ingest::{self, Ingested, Refused};
-use selvedge::{Error, Event, Timestamp};
+use selvedge::{Error, Event, Timestamp, limits};
 use serde_json::json;
 use support::{START_MS, World};
 
@@ -122,7 +122,9 @@ fn bad_events_are_refused_before_anything_is_written() {
     };
     assert!(matches!(failed(Vec::new()), Error::TooManyEvents { .. }));
     assert!(matches!(failed(vec![event("1"); 101]), Error::TooManyEvents { .. }));
-    let large = event("2").with_json(&"x".repeat(70_000)).expect("JSON");
+    let large = event("2")
+        .with_json(&"x".repeat(limits::EVENT_BYTES_MAX))
+        .expect("JSON");
     assert!(matches!(failed(vec![event("1"), large]), Error::EventTooLarge { .. }));
     assert!(matches!(
         failed(vec![event("1"), Event::new("", "/", "a.b.c")]),

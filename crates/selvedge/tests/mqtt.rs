@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use selvedge::host::{Host, MqttBroker, MqttMessage};
 use selvedge::subscription::Subscriptions;
-use selvedge::{Error, Event, Function, Outcome, Relay, health, journal};
+use selvedge::{Error, Event, Function, Outcome, Relay, health, journal, limits};
 use support::World;
 use support::listening::{HEARD, append, drain, heard, listener};
 
@@ -115,6 +115,11 @@ fn a_lost_message_is_published_again_and_no_other() {
     append(&world, ["1", "2", "3"], "todos.task.created");
     drain(&world, &relay);
     assert_eq!(heard(&world, "all"), 2);
+    let waiting = exceptions(&world);
+    assert!(
+        waiting.len() == 1 && waiting[0].contains("all didn't say within 5000 ms"),
+        "those behind it are settled: {waiting:?}"
+    );
     drain_later(&world, &relay);
     assert_eq!(heard(&world, "all"), 3);
     assert!(exceptions(&world).is_empty(), "{:?}", exceptions(&world));
@@ -155,7 +160,7 @@ fn without_consumers_the_brokers_acknowledgement_settles() {
     drain(&world, &relay);
     let payload = published.borrow()[0][0].payload.clone();
     let event: Event = serde_json::from_slice(&payload).expect("a CloudEvent");
-    assert!(event.extensions.get("deliveryattempt").is_none(), "nobody is asked");
+    assert!(!event.extensions.contains_key("deliveryattempt"), "nobody is asked");
     assert!(exceptions(&world).is_empty());
     assert_eq!(world.rows("SELECT cursor FROM subscriptions"), ["1"]);
 }
@@ -289,6 +294,9 @@ fn a_topic_is_checked_when_it_is_read() {
         let error = Subscriptions::parse(&wrong).expect_err(topic).to_string();
         assert!(error.contains("must have a topic"), "{error}");
     }
+    let subscriptions = Subscriptions::parse(TOPIC).expect("valid");
+    let batch = subscriptions.get("todos-topic").expect("it is there").batch;
+    assert_eq!(batch, limits::MQTT_BATCH_EVENTS, "they are taken one by one");
     let without_consumers = TOPIC.replace("consumers = [\"all\"]\n", "");
     let error = Subscriptions::parse(&without_consumers)
         .expect_err("it may lose messages")

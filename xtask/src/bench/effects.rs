@@ -1,4 +1,4 @@
-//! What the subscribers have done, counted in their own tables rather than asked of them: reading the file costs the
+//! What came of what was sent, counted in the subscribers' own tables rather than asked of them: reading the file costs the
 //! engine nothing, and what is there has been committed.
 
 use std::path::Path;
@@ -6,12 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OpenFlags};
-
-/// How many events each subscriber has had its effect of. Both are read from an index's end or a few rows, so that a look
-/// costs the same however many events there are: notifications are numbered without gaps and never deleted, and a trigger
-/// keeps analytics' counts in step with the events that it counted.
-const NOTIFIED: &str = "SELECT coalesce(max(number), 0) FROM notifications";
-const COUNTED: &str = "SELECT coalesce(sum(count), 0) FROM analytics_counts";
 
 /// Without a new effect for this long, what is missing won't come.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -22,36 +16,43 @@ const LOOK_EVERY: Duration = Duration::from_micros(200);
 /// A view of the subscribers' tables that can't write.
 pub struct Effects {
     database: Connection,
+    ends: &'static [&'static str],
     version: Option<i64>,
     count: u64,
 }
 
 impl Effects {
-    /// Opens the application's database, which must exist.
-    pub fn open(file: &Path) -> Result<Self> {
+    /// Opens the application's database, which must exist. Each statement of `ends` counts the journeys that came to one
+    /// of their ends.
+    pub fn open(file: &Path, ends: &'static [&'static str]) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let database = Connection::open_with_flags(file, flags)
             .with_context(|| format!("could not open {} to count effects", file.display()))?;
         database.busy_timeout(Duration::from_secs(5))?;
         Ok(Self {
             database,
+            ends,
             version: None,
             count: 0,
         })
     }
 
-    /// How many events every subscriber has had its effect of. Counts only when the database changed since the last
+    /// How many journeys came to all of their ends. Counts only when the database changed since the last
     /// look.
     pub fn count(&mut self) -> Result<u64> {
         let version = self.query("PRAGMA data_version")?;
         if self.version != Some(version) {
-            self.count = self.query(NOTIFIED)?.min(self.query(COUNTED)?).try_into().unwrap_or(0);
+            let mut count = i64::MAX;
+            for end in self.ends {
+                count = count.min(self.query(end)?);
+            }
+            self.count = count.try_into().unwrap_or(0);
             self.version = Some(version);
         }
         Ok(self.count)
     }
 
-    /// Waits until every subscriber has had its effect of so many events.
+    /// Waits until so many journeys came to all of their ends.
     ///
     /// `seen` is told every new count with the time it was seen at, within about [`LOOK_EVERY`] of its commit.
     pub fn wait_for(&mut self, count: u64, mut seen: impl FnMut(u64, Instant)) -> Result<()> {
@@ -66,7 +67,9 @@ impl Effects {
                 last_change = Instant::now();
                 seen(last, last_change);
             } else if last_change.elapsed() > PATIENCE {
-                bail!("{last} of {count} events had their effects, and none more for {PATIENCE:?}: events are stuck");
+                bail!(
+                    "{last} of {count} journeys came to their ends, and none more for {PATIENCE:?}: events are stuck"
+                );
             }
         }
         Ok(())
@@ -83,6 +86,9 @@ impl Effects {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::journey::TODO;
+
+    const ENDS: &[&str] = TODO.ends;
 
     fn database(file: &Path) -> Connection {
         let database = Connection::open(file).unwrap();
@@ -97,7 +103,7 @@ mod tests {
     fn an_event_counts_when_both_subscribers_have_it() {
         let folder = tempfile::tempdir().unwrap();
         let writer = database(&folder.path().join("test.db"));
-        let mut effects = Effects::open(&folder.path().join("test.db")).unwrap();
+        let mut effects = Effects::open(&folder.path().join("test.db"), ENDS).unwrap();
         assert_eq!(effects.count().unwrap(), 1);
         writer.execute_batch("UPDATE analytics_counts SET count = 2").unwrap();
         assert_eq!(effects.count().unwrap(), 2);
@@ -109,12 +115,12 @@ mod tests {
     #[test]
     fn a_database_that_is_missing_or_has_other_tables_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(Effects::open(&folder.path().join("none.db")).is_err());
+        assert!(Effects::open(&folder.path().join("none.db"), ENDS).is_err());
         Connection::open(folder.path().join("other.db"))
             .unwrap()
             .execute_batch("CREATE TABLE x (y)")
             .unwrap();
-        let error = Effects::open(&folder.path().join("other.db"))
+        let error = Effects::open(&folder.path().join("other.db"), ENDS)
             .unwrap()
             .count()
             .unwrap_err();

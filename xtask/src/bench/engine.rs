@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// A running application. It is stopped, with all its child processes, when this is dropped.
 pub struct Engine {
+    kind: EngineKind,
     child: Child,
     state: PathBuf,
     /// Where it listens.
@@ -35,6 +36,18 @@ impl Engine {
             fs::remove_dir_all(&state)?;
         }
         fs::create_dir_all(&state)?;
+        Self::start_in(kind, state)
+    }
+
+    /// Stops it, lets `change` work on its database, and starts it again on its stores.
+    pub fn restart(self, change: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+        let (kind, state, database) = (self.kind, self.state.clone(), self.database());
+        drop(self);
+        change(&database)?;
+        Self::start_in(kind, state)
+    }
+
+    fn start_in(kind: EngineKind, state: PathBuf) -> Result<Self> {
         let address = free_address()?;
         let mut command = match kind {
             EngineKind::Selvedge => {
@@ -63,6 +76,7 @@ impl Engine {
         let begin = Instant::now();
         let child = process::spawn(&mut command)?;
         let mut engine = Self {
+            kind,
             child,
             state,
             address,

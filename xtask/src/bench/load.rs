@@ -1,6 +1,6 @@
 //! The load generator: sends commands to an engine and watches what becomes of them.
 //!
-//! Two phases, each on an engine with empty stores. The first sends as fast as the connections can, for rates and what an
+//! Two phases for todos and two for orders, each on an engine with empty stores. The first of two sends as fast as the connections can, for rates and what an
 //! event costs. The second sends at a steady rate that any engine bears, for delays: there every request has its time,
 //! kept whatever the ones before it take, so that a stall is seen in all requests that it held up.
 
@@ -15,7 +15,9 @@ use super::EngineKind;
 use super::effects::Effects;
 use super::engine::Engine;
 use super::http::Connection;
-use super::report::{self, Figures};
+use super::journey::{Journey, ORDER, TODO};
+use super::long;
+use super::report::{self, Figures, JourneyFigures};
 use crate::process::say;
 use crate::workspace;
 
@@ -23,8 +25,7 @@ use crate::workspace;
 const WARM_UP: u64 = 200;
 /// Of this many starts the median is taken.
 const STARTS: usize = 5;
-/// The steady rate of the second phase, per second, and the connections that share it.
-const STEADY_RATE: u32 = 100;
+/// The connections that share the steady rate of the second phase.
 const STEADY_CONNECTIONS: u64 = 4;
 
 /// Drive engines that are built already and print the table.
@@ -36,12 +37,21 @@ pub struct Load {
     seconds: u64,
     #[arg(long)]
     connections: u64,
+    #[arg(long)]
+    long: bool,
 }
 
 impl Load {
     /// Measures each engine, one after the other.
     pub fn run(self) -> Result<()> {
         let _alone = wait_to_be_alone()?;
+        if self.long {
+            let length = Duration::from_secs(self.seconds);
+            return self
+                .engines
+                .iter()
+                .try_for_each(|kind| long::measure(*kind, self.connections, length));
+        }
         let mut figures = Vec::new();
         for engine in &self.engines {
             figures.push(self.measure(*engine)?);
@@ -53,7 +63,6 @@ impl Load {
 
     fn measure(&self, kind: EngineKind) -> Result<Figures> {
         let name = kind.name();
-        let length = Duration::from_secs(self.seconds);
         say(format_args!("{name}: starting {STARTS} times"));
         // The first start may compile the components; it isn't one of those that count.
         drop(Engine::start(kind)?);
@@ -61,16 +70,26 @@ impl Load {
             .map(|_| Ok(Engine::start(kind)?.started_in))
             .collect::<Result<Vec<_>>>()?;
         starts.sort();
+        Ok(Figures {
+            engine: name,
+            todos: self.measure_journey(kind, &TODO)?,
+            orders: self.measure_journey(kind, &ORDER)?,
+            start: starts[STARTS / 2],
+        })
+    }
 
+    fn measure_journey(&self, kind: EngineKind, journey: &Journey) -> Result<JourneyFigures> {
+        let length = Duration::from_secs(self.seconds);
+        let what = format!("{}: {}", kind.name(), journey.name);
         say(format_args!(
-            "{name}: as fast as {} connections can, for {} s",
+            "{what}: as fast as {} connections can, for {} s",
             self.connections, self.seconds
         ));
         let engine = Engine::start(kind)?;
-        let (mut effects, before) = warm_up(&engine)?;
+        let (mut effects, before) = warm_up(&engine, journey)?;
         let cpu_before = engine.cpu_seconds()?;
         let begin = Instant::now();
-        let accepted = post_for(engine.address, self.connections, length)?;
+        let accepted = post_for(engine.address, journey, self.connections, length)?;
         let accepting = begin.elapsed();
         effects.wait_for(before + accepted, |_, _| ())?;
         let delivering = begin.elapsed();
@@ -78,15 +97,12 @@ impl Load {
         let peak_memory_kb = engine.peak_memory_kb()?;
         drop(engine);
 
-        say(format_args!(
-            "{name}: {STEADY_RATE} requests a second, for {} s",
-            self.seconds
-        ));
+        let rate = journey.steady_rate;
+        say(format_args!("{what}: {rate} a second, for {} s", self.seconds));
         let engine = Engine::start(kind)?;
-        let (answers, delays) = steadily(&engine, length)?;
+        let (answers, delays) = steadily(&engine, journey, length)?;
 
-        Ok(Figures {
-            engine: name,
+        Ok(JourneyFigures {
             accepted_per_second: accepted as f64 / accepting.as_secs_f64(),
             journeys_per_second: accepted as f64 / delivering.as_secs_f64(),
             journeys: accepted,
@@ -94,7 +110,6 @@ impl Load {
             delays,
             cpu_seconds,
             peak_memory_kb,
-            start: starts[STARTS / 2],
         })
     }
 }
@@ -111,19 +126,22 @@ fn wait_to_be_alone() -> Result<File> {
     Ok(lock)
 }
 
-/// Sends a few commands and waits for their effects. Gives back the view of the effects and their count.
-fn warm_up(engine: &Engine) -> Result<(Effects, u64)> {
+/// Sends a few commands and waits for their ends. Gives back the view of the ends and their count.
+pub fn warm_up(engine: &Engine, journey: &Journey) -> Result<(Effects, u64)> {
+    // A new database has no tables yet.
+    let before = Effects::open(&engine.database(), journey.ends).and_then(|mut effects| effects.count());
+    let before = before.unwrap_or(0);
     let mut connection = Connection::open(engine.address)?;
     for _ in 0..WARM_UP {
-        post(&mut connection, &request(0))?;
+        post(&mut connection, journey, &journey.request(0))?;
     }
-    let mut effects = Effects::open(&engine.database())?;
-    effects.wait_for(WARM_UP, |_, _| ())?;
-    Ok((effects, WARM_UP))
+    let mut effects = Effects::open(&engine.database(), journey.ends)?;
+    effects.wait_for(before + WARM_UP, |_, _| ())?;
+    Ok((effects, before + WARM_UP))
 }
 
 /// Sends on all connections at once until the time is over; the count of what was accepted.
-fn post_for(address: SocketAddr, connections: u64, length: Duration) -> Result<u64> {
+pub fn post_for(address: SocketAddr, journey: &Journey, connections: u64, length: Duration) -> Result<u64> {
     let together = Barrier::new(connections as usize);
     std::thread::scope(|scope| {
         let senders: Vec<_> = (0..connections)
@@ -133,11 +151,11 @@ fn post_for(address: SocketAddr, connections: u64, length: Duration) -> Result<u
                     let connection = Connection::open(address);
                     together.wait();
                     let mut connection = connection?;
-                    let request = request(user);
+                    let request = journey.request(user);
                     let deadline = Instant::now() + length;
                     let mut accepted = 0;
                     while Instant::now() < deadline {
-                        post(&mut connection, &request)?;
+                        post(&mut connection, journey, &request)?;
                         accepted += 1;
                     }
                     Ok(accepted)
@@ -151,17 +169,17 @@ fn post_for(address: SocketAddr, connections: u64, length: Duration) -> Result<u
     })
 }
 
-/// From the time that each request was due to its 201, and from there to both effects; each sorted.
+/// From the time that each request was due to its 201, and from there to the journey's end; each sorted.
 ///
-/// The n-th 201 is paired with the n-th event that has both effects. That is the same event unless two overtake each other,
+/// The n-th 201 is paired with the n-th journey that came to its end. That is the same one unless two overtake each other,
 /// which at this rate takes a delay of more than 10 ms, and even then no sum of delays changes.
-fn steadily(engine: &Engine, length: Duration) -> Result<(Vec<Duration>, Vec<Duration>)> {
-    let (mut effects, before) = warm_up(engine)?;
-    let total = u64::from(STEADY_RATE) * length.as_secs();
+fn steadily(engine: &Engine, journey: &Journey, length: Duration) -> Result<(Vec<Duration>, Vec<Duration>)> {
+    let (mut effects, before) = warm_up(engine, journey)?;
+    let total = u64::from(journey.steady_rate) * length.as_secs();
     let begin = Instant::now() + Duration::from_millis(10);
     let (answers, seen) = std::thread::scope(|scope| -> Result<_> {
         let senders: Vec<_> = (0..STEADY_CONNECTIONS)
-            .map(|first| scope.spawn(move || post_steadily(engine.address, begin, first, total)))
+            .map(|first| scope.spawn(move || post_steadily(engine.address, journey, begin, first, total)))
             .collect();
         let mut seen = Vec::new();
         effects.wait_for(before + total, |count, at| seen.push((count - before, at)))?;
@@ -185,14 +203,20 @@ struct Answer {
 }
 
 /// Sends every [`STEADY_CONNECTIONS`]th request of the schedule, at its time.
-fn post_steadily(address: SocketAddr, begin: Instant, first: u64, total: u64) -> Result<Vec<Answer>> {
+fn post_steadily(
+    address: SocketAddr,
+    journey: &Journey,
+    begin: Instant,
+    first: u64,
+    total: u64,
+) -> Result<Vec<Answer>> {
     let mut connection = Connection::open(address)?;
-    let request = request(first);
+    let request = journey.request(first);
     let mut answers = Vec::new();
     for number in (first..total).step_by(STEADY_CONNECTIONS as usize) {
-        let due = begin + Duration::from_secs(number) / STEADY_RATE;
+        let due = begin + Duration::from_secs(number) / journey.steady_rate;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        post(&mut connection, &request)?;
+        post(&mut connection, journey, &request)?;
         answers.push(Answer {
             due,
             accepted: Instant::now(),
@@ -216,20 +240,14 @@ fn delays(accepted: &[Instant], seen: &[(u64, Instant)]) -> Vec<Duration> {
     delays
 }
 
-/// A whole request that adds a todo for this user.
-fn request(user: u64) -> Vec<u8> {
-    let body = format!(r#"{{"title":"Buy groceries","userId":"user-{user}"}}"#);
-    let length = body.len();
-    format!(
-        "POST /todos HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
-    .into_bytes()
-}
-
-fn post(connection: &mut Connection, request: &[u8]) -> Result<()> {
+fn post(connection: &mut Connection, journey: &Journey, request: &[u8]) -> Result<()> {
     match connection.send(request)? {
-        201 => Ok(()),
-        status => bail!("POST /todos was answered with {status}: {}", connection.body()),
+        status if status == journey.status => Ok(()),
+        status => bail!(
+            "POST for {} was answered with {status}: {}",
+            journey.name,
+            connection.body()
+        ),
     }
 }
 
@@ -244,13 +262,5 @@ mod tests {
         let seen = [(0, at(0)), (1, at(12)), (3, at(35))];
         let delays = delays(&[at(10), at(20), at(40)], &seen);
         assert_eq!(delays, [0, 2, 15].map(Duration::from_millis));
-    }
-
-    #[test]
-    fn a_request_says_its_bodys_length() {
-        let request = String::from_utf8(request(7)).unwrap();
-        let (head, body) = request.split_once("\r\n\r\n").unwrap();
-        assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
-        assert!(body.contains(r#""userId":"user-7""#), "{body}");
     }
 }

@@ -6,56 +6,73 @@ use std::time::Duration;
 pub struct Figures {
     /// The engine's name.
     pub engine: &'static str,
-    /// Requests that were answered with 201 per second, while their events were delivered.
+    /// A todo, from its POST to both effects.
+    pub todos: JourneyFigures,
+    /// An order, from its POST until it is confirmed.
+    pub orders: JourneyFigures,
+    /// Start to first answer, with compiled components in the cache.
+    pub start: Duration,
+}
+
+/// What was measured of one kind of journey.
+pub struct JourneyFigures {
+    /// Requests that were accepted per second, while their events were delivered.
     pub accepted_per_second: f64,
-    /// Events per second from the first request until every subscriber had every event.
+    /// Journeys per second from the first request until all came to their end.
     pub journeys_per_second: f64,
-    /// How many events that was.
+    /// How many that was.
     pub journeys: u64,
-    /// From the time that a request was due to its 201, at a steady rate of requests; sorted.
+    /// From the time that a request was due to its answer, at a steady rate of requests; sorted.
     pub answers: Vec<Duration>,
-    /// From a 201 to both effects, at a steady rate of requests; sorted.
+    /// From that answer to the journey's end, at a steady rate of requests; sorted.
     pub delays: Vec<Duration>,
     /// Processor time of the engine for all journeys.
     pub cpu_seconds: f64,
     /// The engine's peak resident memory after them.
     pub peak_memory_kb: u64,
-    /// Start to first answer, with compiled components in the cache.
-    pub start: Duration,
 }
 
-impl Figures {
+impl JourneyFigures {
     fn cpu_seconds_per_10_000(&self) -> f64 {
         self.cpu_seconds * 10_000.0 / self.journeys as f64
     }
+
+    fn answer_ms(&self, percent: f64) -> f64 {
+        milliseconds(percentile(&self.answers, percent))
+    }
+
+    fn delay_ms(&self, percent: f64) -> f64 {
+        milliseconds(percentile(&self.delays, percent))
+    }
+
+    fn peak_memory_mb(&self) -> f64 {
+        self.peak_memory_kb as f64 * 1.024 / 1000.0
+    }
 }
 
-/// How a row's number is written, and which of two is better.
+/// What a row is, with how many decimals its number is written, and the number.
 type Row = (&'static str, usize, fn(&Figures) -> f64);
 
-const ROWS: [Row; 10] = [
-    ("accepted (201), per second", 0, |figures| figures.accepted_per_second),
-    ("journeys, per second", 0, |figures| figures.journeys_per_second),
-    ("POST → 201, p50, ms", 2, |figures| {
-        milliseconds(percentile(&figures.answers, 50.0))
+const ROWS: [Row; 17] = [
+    ("todos accepted (201), per second", 0, |it| it.todos.accepted_per_second),
+    ("todos' journeys, per second", 0, |it| it.todos.journeys_per_second),
+    ("POST → 201, p50, ms", 2, |it| it.todos.answer_ms(50.0)),
+    ("POST → 201, p99, ms", 2, |it| it.todos.answer_ms(99.0)),
+    ("201 → both effects, p50, ms", 2, |it| it.todos.delay_ms(50.0)),
+    ("201 → both effects, p99, ms", 2, |it| it.todos.delay_ms(99.0)),
+    ("201 → both effects, max, ms", 2, |it| it.todos.delay_ms(100.0)),
+    ("CPU per 10,000 journeys, s", 2, |it| it.todos.cpu_seconds_per_10_000()),
+    ("peak memory, MB", 0, |it| it.todos.peak_memory_mb()),
+    ("orders accepted (202), per second", 0, |it| {
+        it.orders.accepted_per_second
     }),
-    ("POST → 201, p99, ms", 2, |figures| {
-        milliseconds(percentile(&figures.answers, 99.0))
-    }),
-    ("201 → both effects, p50, ms", 2, |figures| {
-        milliseconds(percentile(&figures.delays, 50.0))
-    }),
-    ("201 → both effects, p99, ms", 2, |figures| {
-        milliseconds(percentile(&figures.delays, 99.0))
-    }),
-    ("201 → both effects, max, ms", 2, |figures| {
-        milliseconds(percentile(&figures.delays, 100.0))
-    }),
-    ("CPU per 10,000 journeys, s", 2, Figures::cpu_seconds_per_10_000),
-    ("peak memory, MB", 0, |figures| {
-        figures.peak_memory_kb as f64 * 1.024 / 1000.0
-    }),
-    ("warm start, ms", 0, |figures| milliseconds(figures.start)),
+    ("orders confirmed, per second", 0, |it| it.orders.journeys_per_second),
+    ("202 → confirmed, p50, ms", 2, |it| it.orders.delay_ms(50.0)),
+    ("202 → confirmed, p99, ms", 2, |it| it.orders.delay_ms(99.0)),
+    ("202 → confirmed, max, ms", 2, |it| it.orders.delay_ms(100.0)),
+    ("CPU per 10,000 orders, s", 2, |it| it.orders.cpu_seconds_per_10_000()),
+    ("peak memory with orders, MB", 0, |it| it.orders.peak_memory_mb()),
+    ("warm start, ms", 0, |it| milliseconds(it.start)),
 ];
 
 /// A Markdown table with a column per engine, and the first one's ratio to the second when there are two.
@@ -100,9 +117,8 @@ fn milliseconds(duration: Duration) -> f64 {
 mod tests {
     use super::*;
 
-    fn figures(engine: &'static str, rate: f64) -> Figures {
-        Figures {
-            engine,
+    fn journeys(rate: f64) -> JourneyFigures {
+        JourneyFigures {
             accepted_per_second: rate,
             journeys_per_second: rate,
             journeys: 20_000,
@@ -110,6 +126,14 @@ mod tests {
             delays: vec![Duration::from_millis(1), Duration::from_millis(3)],
             cpu_seconds: 5.0,
             peak_memory_kb: 100_000,
+        }
+    }
+
+    fn figures(engine: &'static str, rate: f64) -> Figures {
+        Figures {
+            engine,
+            todos: journeys(rate),
+            orders: journeys(rate / 10.0),
             start: Duration::from_millis(250),
         }
     }
@@ -128,7 +152,10 @@ mod tests {
     fn two_engines_are_compared() {
         let text = table(&[figures("selvedge", 6000.0), figures("spin", 4000.0)]);
         assert!(text.contains("| selvedge | spin | selvedge ÷ spin |"), "{text}");
-        assert!(text.contains("| journeys, per second | 6000 | 4000 | 1.50 |"), "{text}");
+        assert!(
+            text.contains("| todos' journeys, per second | 6000 | 4000 | 1.50 |"),
+            "{text}"
+        );
         assert!(
             text.contains("| CPU per 10,000 journeys, s | 2.50 | 2.50 | 1.00 |"),
             "{text}"

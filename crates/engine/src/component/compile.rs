@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use wasmtime::component::{Component, InstancePre, Linker};
-use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::cache::Cache;
 use crate::Error;
 use crate::host::{self, InstanceState};
 use crate::limits;
@@ -13,14 +14,19 @@ use crate::limits;
 pub(crate) struct Compiler {
     pub engine: Engine,
     linker: Linker<InstanceState>,
+    cache: Option<Cache>,
 }
 
 impl Compiler {
     /// A compiler that keeps compiled code in `cache`; `None`: nothing is kept.
     pub fn new(cache: Option<PathBuf>) -> Result<Self, Error> {
-        let engine = engine(cache).map_err(Error::Engine)?;
+        let engine = engine().map_err(Error::Engine)?;
         let linker = host::linker(&engine).map_err(Error::Engine)?;
-        Ok(Self { engine, linker })
+        Ok(Self {
+            engine,
+            linker,
+            cache: cache.map(Cache::new),
+        })
     }
 
     /// The code of the component at `path`.
@@ -31,12 +37,16 @@ impl Compiler {
             cause,
         };
         let bytes = std::fs::read(path).map_err(|error| refused(error.into()))?;
-        let component = Component::new(&self.engine, bytes).map_err(refused)?;
+        let component = match &self.cache {
+            Some(cache) => cache.load(&self.engine, &bytes),
+            None => Component::new(&self.engine, bytes),
+        };
+        let component = component.map_err(refused)?;
         self.linker.instantiate_pre(&component).map_err(refused)
     }
 }
 
-fn engine(cache: Option<PathBuf>) -> wasmtime::Result<Engine> {
+fn engine() -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(limits::INSTANCES_MAX)
         .total_core_instances(limits::INSTANCES_MAX * 8)
@@ -56,10 +66,5 @@ fn engine(cache: Option<PathBuf>) -> wasmtime::Result<Engine> {
         .wasm_component_model_async(true)
         .epoch_interruption(true)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    if let Some(folder) = cache {
-        let mut settings = CacheConfig::new();
-        settings.with_directory(folder);
-        config.cache(Some(Cache::new(settings)?));
-    }
     Engine::new(&config)
 }

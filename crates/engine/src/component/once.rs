@@ -87,5 +87,5 @@ where
     let function = instance
         .get_export_index(&mut *store, interface.as_ref(), export.name)
         .ok_or_else(missing)?;
-    instance.get_typed_func(store, &function)
+    instance.get_typed_func(store, function)
 }

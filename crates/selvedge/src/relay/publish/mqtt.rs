@@ -44,7 +44,7 @@ pub(super) async fn to_topic(
             Error::Configuration { .. } => error,
             error => Error::Broker {
                 address: address.to_string(),
-                reason: refusal(&error.to_string()),
+                reason: trouble(error),
             },
         })?;
     }
@@ -61,7 +61,7 @@ pub(super) async fn check(host: &Host) -> Result<(), Error> {
         Error::Configuration { .. } => error,
         error => Error::Broker {
             address: "mqtt".to_owned(),
-            reason: refusal(&error.to_string()),
+            reason: trouble(error),
         },
     })
 }
@@ -104,6 +104,14 @@ fn event_type(body: &[u8]) -> String {
     }
     let typed: Typed<'_> = serde_json::from_slice(body).expect("the relay wrote a CloudEvent");
     typed.event_type.into_owned()
+}
+
+/// Why nothing was published. The embedded engine's own words name the broker.
+fn trouble(error: Error) -> String {
+    match error {
+        Error::Unreachable { detail, .. } if detail.starts_with("the MQTT broker") => refusal(&detail),
+        other => refusal(&other.to_string()),
+    }
 }
 
 /// What the broker or the host said, and what to do where that is known.

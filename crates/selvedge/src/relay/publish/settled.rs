@@ -44,9 +44,13 @@ where
             }
         }
         let heard = words.listen(host);
-        match select(std::pin::pin!(heard), host.wait(parcel.subscription.timeout_ms)).await {
-            Either::Left((heard, _)) => heard?,
-            Either::Right(_) => {}
+        let is_all_heard = match select(std::pin::pin!(heard), host.wait(parcel.subscription.timeout_ms)).await {
+            Either::Left((heard, _)) => heard.map(|()| true)?,
+            Either::Right(_) => false,
+        };
+        if !is_all_heard {
+            // There may be word of events behind the one that was waited for.
+            words.look(host, words.open_places())?;
         }
     }
     words.forget(host)?;

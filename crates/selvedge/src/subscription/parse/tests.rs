@@ -101,7 +101,7 @@ fn a_mistake_names_its_line() {
             6,
             "from 1 to 32",
         ),
-        (MINIMAL.replace("function:x", "kafka:x"), 4, "not available yet"),
+        (MINIMAL.replace("function:x", "dapr:pubsub/x"), 4, "not available yet"),
         (
             MINIMAL.replace("function:x", "https://example.org"),
             4,
