@@ -5,7 +5,7 @@
 //! through. There is no background work, no clock and no randomness: whoever calls says how long a call may take by
 //! dropping it, after which the client is as usable as before.
 //!
-//! The requests have versions that Kafka 2.4 to 4.x and compatible brokers take, so that no version is negotiated.
+//! The requests have versions that Kafka 2.5 to 4.x and compatible brokers take, so that no version is negotiated.
 
 #![warn(missing_docs)]
 

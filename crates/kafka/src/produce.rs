@@ -25,7 +25,7 @@ use crate::{limits, partitioner};
 
 const INIT_PRODUCER_ID: Api = Api {
     key: ApiKey::InitProducerId as i16,
-    version: 1,
+    version: 3,
 };
 const PRODUCE: Api = Api {
     key: ApiKey::Produce as i16,
