@@ -311,10 +311,8 @@ mod tests {
             message(3 * half),
             message(1),
         ];
-        assert_eq!(
-            cut(&messages, &[0, 1, 2, 3, 4]),
-            [vec![0, 1], vec![2], vec![3], vec![4]]
-        );
+        let cut = |places: &[usize]| cut(&messages, places, limits::BATCH_BYTES_MAX);
+        assert_eq!(cut(&[0, 1, 2, 3, 4]), [vec![0, 1], vec![2], vec![3], vec![4]]);
         assert_eq!(cut(&[4, 0]), [vec![4, 0]]);
         assert!(cut(&[]).is_empty());
     }
