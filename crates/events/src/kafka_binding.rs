@@ -150,7 +150,7 @@ mod tests {
     fn attributes_are_headers_and_data_are_the_value() {
         let event = Event::new("1", "/todos", "todos.task.created")
             .with_extension("partitionkey", "u1")
-            .with_extension("sequence", 7)
+            .with_extension("attempts", 7)
             .with_json(&serde_json::json!({ "title": "Größe: 1 m² 🌍" }))
             .expect("JSON");
         let record = encode_binary(&event).expect("a valid event");
@@ -160,7 +160,7 @@ mod tests {
             ("ce_source", "/todos"),
             ("ce_type", "todos.task.created"),
             ("ce_partitionkey", "u1"),
-            ("ce_sequence", "7"),
+            ("ce_attempts", "7"),
             ("content-type", "application/json"),
         ] {
             assert_eq!(header_of(&record, name), Some(value), "{name}");
