@@ -4,5 +4,6 @@
 
 mod contract;
 mod dapr;
+mod kafka;
 mod mqtt;
 mod redis;

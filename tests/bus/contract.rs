@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use selvedge_testkit::bus::{Bus, Features, contract, table};
-use selvedge_testkit::servers::{Access, Mosquitto, RedisServer};
+use selvedge_testkit::servers::{Access, KafkaBroker, Mosquitto, RedisServer};
 
 use super::dapr::{DAPR, Dapr};
 use crate::harness::root;
@@ -176,9 +176,57 @@ impl Bus for Mqtt {
     }
 }
 
+/// Kafka topics, read by somebody else.
+struct Kafka(KafkaBroker);
+
+const KAFKA: Features = Features {
+    name: "kafka",
+    settled_by: "the broker's acknowledgement (`acks=all`)",
+    has_consumers: false,
+    order: "kept, by key",
+    nobody_listens: "kept by the topic",
+    replicas: "as the consumer group says",
+    batches: "batches",
+};
+
+impl Bus for Kafka {
+    fn features(&self) -> Features {
+        KAFKA
+    }
+
+    fn subscription(&self, place: &str) -> String {
+        format!("target = \"kafka:{place}\"")
+    }
+
+    fn trigger(&self, _place: &str) -> String {
+        String::new()
+    }
+
+    fn hosts(&self) -> &'static [&'static str] {
+        &["tcp://127.0.0.1:*"]
+    }
+
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        vec![("kafka_brokers", self.0.address())]
+    }
+
+    fn kill(&mut self) -> anyhow::Result<bool> {
+        self.0.freeze()?;
+        Ok(true)
+    }
+
+    fn start_again(&mut self) -> anyhow::Result<()> {
+        Ok(self.0.thaw()?)
+    }
+
+    fn taken_by_others(&self, place: &str) -> anyhow::Result<Vec<String>> {
+        self.0.events(place)
+    }
+}
+
 /// Every bus that the contract is tried on, in the order of the README's table.
-fn features() -> [Features; 5] {
-    [FUNCTION, REDIS_CHANNEL, REDIS_STREAM, MQTT, DAPR]
+fn features() -> [Features; 6] {
+    [FUNCTION, REDIS_CHANNEL, REDIS_STREAM, MQTT, KAFKA, DAPR]
 }
 
 #[test]
@@ -199,6 +247,11 @@ fn redis_stream() -> anyhow::Result<()> {
 #[test]
 fn mqtt() -> anyhow::Result<()> {
     contract::hold(&mut Mqtt(Mosquitto::start(Access::Open)?), &root())
+}
+
+#[test]
+fn kafka() -> anyhow::Result<()> {
+    contract::hold(&mut Kafka(KafkaBroker::start(&root())?), &root())
 }
 
 #[test]

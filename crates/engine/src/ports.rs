@@ -155,6 +155,9 @@ pub trait Network: Send + Sync + 'static {
     async fn send(&self, request: OutboundRequest) -> Result<http::Response<Body>, wasmtime_wasi_http::Error>;
     /// A connection to a Redis server; the address is a `redis://` or `rediss://` URL.
     async fn redis(&self, address: &str) -> Result<Arc<dyn RedisConnection>, RedisError>;
+    /// Whether components' own TCP sockets reach the machine's network. They are between a component and the system:
+    /// no peer that a simulator plays can answer them.
+    fn has_sockets(&self) -> bool;
     /// The messages of these channels of a Redis server, from now on; the stream ends when the connection is lost.
     async fn redis_messages(&self, address: &str, channels: &[String]) -> Result<RedisMessages, RedisError>;
     /// A connection to an MQTT broker.

@@ -51,6 +51,8 @@ pub mod json;
 
 pub mod http_binding;
 
+pub mod kafka_binding;
+
 pub mod limits;
 
 pub mod error;

@@ -3,14 +3,18 @@
 //! The kernel has no clock and no I/O of its own. On Spin and the embedded engine the adapter is `spin`; tests bring
 //! their own.
 
+mod kafka;
 mod mqtt;
 mod redis;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 
 use selvedge_events::TypePattern;
+use selvedge_kafka::Client;
+use selvedge_kafka::transport::Stream;
 
 pub use self::mqtt::{MqttBroker, MqttMessage};
 pub use self::redis::{RedisAnswer, RedisCommand};
@@ -82,6 +86,9 @@ pub trait Platform {
     /// is none or the component may not use it. Some of the messages may be published all the same.
     fn mqtt(&self, broker: &MqttBroker, messages: Vec<MqttMessage>) -> LocalFuture<Result<(), Error>>;
 
+    /// A TCP connection to this address, for protocols that the kernel speaks itself. The error is the system's.
+    fn connect(&self, address: SocketAddr) -> LocalFuture<Result<Box<dyn Stream>, String>>;
+
     /// Ends after this time.
     fn wait(&self, duration_ms: u64) -> LocalFuture<()>;
 
@@ -98,6 +105,7 @@ pub struct Host {
     platform: Rc<dyn Platform>,
     /// The types of event that may be appended through it; `None` for all.
     publishes: Option<Rc<[TypePattern]>>,
+    kafka_producer: Rc<kafka::Kept>,
 }
 
 impl Host {
@@ -106,6 +114,7 @@ impl Host {
         Self {
             platform: Rc::new(platform),
             publishes: None,
+            kafka_producer: Rc::default(),
         }
     }
 
@@ -114,6 +123,7 @@ impl Host {
         Self {
             platform: self.platform.clone(),
             publishes: Some(types),
+            kafka_producer: self.kafka_producer.clone(),
         }
     }
 
@@ -121,6 +131,16 @@ impl Host {
     pub fn may_publish(&self, event_type: &str) -> bool {
         let publishes = self.publishes.as_deref();
         publishes.is_none_or(|types| TypePattern::any_matches(types, event_type))
+    }
+
+    /// A client of the Kafka cluster that these brokers are of.
+    pub fn kafka(&self, brokers: Vec<SocketAddr>) -> Client {
+        kafka::client(self.platform.clone(), brokers)
+    }
+
+    /// The producer that is kept from one delivery to the next.
+    pub(crate) fn kafka_producer(&self) -> &kafka::Kept {
+        &self.kafka_producer
     }
 
     /// Sends a request and gives up on it after a time, dropping it.

@@ -9,6 +9,7 @@ mod mqtt;
 mod outgoing;
 mod platform;
 mod redis;
+mod tcp;
 
 pub use incoming::{hear, serve};
 pub use platform::host;

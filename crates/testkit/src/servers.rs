@@ -3,6 +3,7 @@
 //! What isn't installed is installed by apt where the test runs as root; elsewhere an error says what to install.
 
 mod certificates;
+mod kafka;
 mod mosquitto;
 mod redis;
 mod silent;
@@ -17,6 +18,7 @@ use anyhow::{Context, bail};
 use tempfile::TempDir;
 
 pub use self::certificates::Certificates;
+pub use self::kafka::KafkaBroker;
 pub use self::mosquitto::Mosquitto;
 pub use self::redis::RedisServer;
 pub use self::silent::SilentServer;

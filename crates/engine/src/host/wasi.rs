@@ -1,7 +1,8 @@
-//! WASI itself (0.2 for std, 0.3 for the SDK): clocks, randomness, environment, files and output, from the ports.
+//! WASI itself (0.2 for std, 0.3 for the SDK): clocks, randomness, environment, files, sockets and output, from the ports.
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,6 +13,7 @@ use rand_core::TryRng;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, HostMonotonicClock, HostWallClock, WasiCtx};
 
 use crate::component::Definition;
@@ -41,10 +43,28 @@ pub(crate) fn context(component: &Arc<Definition>) -> wasmtime::Result<WasiCtx> 
         .insecure_random_seed(u128::from_le_bytes(seed))
         .stdout(output(1))
         .stderr(output(2));
+    if ports.network.has_sockets() {
+        let component = Arc::downgrade(component);
+        builder.allow_tcp(true).socket_addr_check(move |address, purpose| {
+            let component = component.upgrade();
+            let allowed = component.is_some_and(|component| may_use(&component, address, purpose));
+            Box::pin(async move { allowed })
+        });
+    }
     if let Some(folder) = &component.files {
         builder.preopened_dir(folder, "/", FsPerms::ReadOnly)?;
     }
     Ok(builder.build())
+}
+
+/// Whether a component's socket may be used so: to connect to what its manifest allows, and for nothing else. Whoever
+/// connects is given a local address by the system, which counts as binding to none in particular.
+fn may_use(component: &Definition, address: SocketAddr, purpose: SocketAddrUse) -> bool {
+    match purpose {
+        SocketAddrUse::TcpConnect => component.allowed_hosts.allows_address("tcp", address),
+        SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,
+        _ => false,
+    }
 }
 
 struct PortClock(Arc<dyn Clock>);

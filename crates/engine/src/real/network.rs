@@ -1,4 +1,4 @@
-//! The real network: HTTP, Redis and MQTT.
+//! The real network: HTTP, Redis, MQTT and components' own sockets.
 
 use std::sync::Arc;
 
@@ -37,6 +37,10 @@ impl Network for RealNetwork {
 
     async fn redis(&self, address: &str) -> Result<Arc<dyn RedisConnection>, RedisError> {
         Ok(Arc::new(RealRedisConnection::open(address).await?))
+    }
+
+    fn has_sockets(&self) -> bool {
+        true
     }
 
     async fn redis_messages(&self, address: &str, channels: &[String]) -> Result<RedisMessages, RedisError> {

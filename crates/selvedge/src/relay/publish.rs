@@ -4,6 +4,7 @@
 //! do ([`settled`]), and the broker is only the way to them.
 
 mod dapr;
+mod kafka;
 mod mqtt;
 mod redis;
 mod settled;
@@ -51,7 +52,10 @@ pub(super) async fn all(host: &Host, parcel: &Parcel, broker: &Broker, bodies: V
             let publish = dapr::to_topic(host, address, (pubsub, topic), traces, bodies);
             acknowledged(host, parcel, address, publish).await
         }
-        Address::Kafka { .. } => unreachable!("{address} was refused when subscriptions.toml was read"),
+        Address::Kafka { topic } => {
+            let publish = kafka::to_topic(host, parcel, address, topic, bodies);
+            acknowledged(host, parcel, address, publish).await
+        }
     };
     published.unwrap_or_else(|error| Delivered::Answered(vec![Outcome::retry(error.to_string()); count]))
 }
@@ -62,7 +66,7 @@ pub(crate) async fn check(host: &Host, address: &Address) -> Result<(), Error> {
         Address::RedisChannel { .. } | Address::RedisStream { .. } => redis::check(host).await,
         Address::Mqtt { .. } => mqtt::check(host).await,
         Address::Dapr { .. } => dapr::check(host, address).await,
-        Address::Kafka { .. } => unreachable!("{address} was refused when subscriptions.toml was read"),
+        Address::Kafka { .. } => kafka::check(host, address).await,
     }
 }
 

@@ -1,7 +1,9 @@
 //! The platform, put together from Spin's interfaces.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 
+use selvedge_kafka::transport::Stream;
 use spin_sdk::wasip3::clocks::{monotonic_clock, system_clock};
 use spin_sdk::wasip3::random::random::get_random_bytes;
 use spin_sdk::{variables, wit_bindgen};
@@ -9,7 +11,7 @@ use spin_sdk::{variables, wit_bindgen};
 use super::database::Database;
 use super::key_value::KeyValue;
 use super::redis::Redis;
-use super::{mqtt, outgoing};
+use super::{mqtt, outgoing, tcp};
 use crate::Error;
 use crate::host::{Host, LocalFuture, MqttBroker, MqttMessage, Platform, RedisAnswer, RedisCommand, Row, Value};
 use crate::http::{Answer, Call};
@@ -84,6 +86,10 @@ impl Platform for Spin {
 
     fn mqtt(&self, broker: &MqttBroker, messages: Vec<MqttMessage>) -> LocalFuture<Result<(), Error>> {
         Box::pin(mqtt::publish(broker.clone(), messages))
+    }
+
+    fn connect(&self, address: SocketAddr) -> LocalFuture<Result<Box<dyn Stream>, String>> {
+        Box::pin(tcp::connect(address))
     }
 
     fn wait(&self, duration_ms: u64) -> LocalFuture<()> {

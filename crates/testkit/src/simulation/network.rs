@@ -107,6 +107,10 @@ impl Network for SimulatedNetwork {
         ))
     }
 
+    fn has_sockets(&self) -> bool {
+        false
+    }
+
     async fn redis_messages(&self, _address: &str, _channels: &[String]) -> Result<RedisMessages, RedisError> {
         Err(RedisError::Other(
             "connection refused: this world has no Redis server".to_owned(),

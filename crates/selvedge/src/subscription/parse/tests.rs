@@ -101,7 +101,6 @@ fn a_mistake_names_its_line() {
             6,
             "from 1 to 32",
         ),
-        (MINIMAL.replace("function:x", "kafka:x"), 4, "not available yet"),
         (MINIMAL.replace("function:x", "redis:x"), 4, "name in `consumers`"),
         (MINIMAL.replace("function:x", "redis:"), 4, "must have a name"),
         (MINIMAL.replace("function:x", "redis:two words"), 4, "without spaces"),

@@ -85,10 +85,6 @@ impl Reader<'_> {
         secret: Option<&Spanned<String>>,
         consumers: Option<&Spanned<Vec<String>>>,
     ) -> Result<Target, Error> {
-        if address.kind() == "kafka" {
-            let reason = format!("targets of kind \"{}\" are not available yet", address.kind());
-            return Err(self.mistake(target, reason));
-        }
         if let Some(secret) = secret {
             let reason = "`secret_variable` is for webhooks: how a broker is reached, the relay's variables say";
             return Err(self.mistake(secret, reason.to_owned()));

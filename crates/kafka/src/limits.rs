@@ -1,0 +1,15 @@
+//! The client's bounds, in one place.
+
+/// Brokers that a client is told of.
+pub const BROKERS_MAX: usize = 32;
+/// A response, in bytes. What a broker announces beyond it isn't read.
+pub const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Records in one batch, in bytes: below the 1 MiB that brokers take unless they are told otherwise. A larger record goes
+/// alone.
+pub const BATCH_BYTES_MAX: usize = 900 * 1024;
+/// What a record takes beside its key, headers and value, at most, in bytes.
+pub const RECORD_OVERHEAD_BYTES: usize = 64;
+/// How often a topic that is being made is asked for.
+pub const NEW_TOPIC_ATTEMPTS_MAX: u32 = 20;
+/// How long is waited between two questions for a topic that is being made, in milliseconds.
+pub const NEW_TOPIC_PAUSE_MS: u64 = 50;
