@@ -11,6 +11,7 @@ use selvedge_events::TypePattern;
 
 use crate::Error;
 use crate::http::{Answer, Call};
+use crate::projection::Generation;
 
 /// A future that stays on its thread: a component has one.
 pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -76,6 +77,8 @@ pub struct Host {
     platform: Rc<dyn Platform>,
     /// The types of event that may be appended through it; `None` for all.
     publishes: Option<Rc<[TypePattern]>>,
+    /// The generation that the delivery is for; `None` when it doesn't say.
+    generation: Option<Generation>,
 }
 
 impl Host {
@@ -84,15 +87,29 @@ impl Host {
         Self {
             platform: Rc::new(platform),
             publishes: None,
+            generation: None,
         }
     }
 
     /// The same platform for a function that may append these types of event and no others.
     pub fn publishing(&self, types: Rc<[TypePattern]>) -> Self {
         Self {
-            platform: self.platform.clone(),
             publishes: Some(types),
+            ..self.clone()
         }
+    }
+
+    /// The same platform for a delivery that builds this generation of its function's projection.
+    pub fn building(&self, generation: Generation) -> Self {
+        Self {
+            generation: Some(generation),
+            ..self.clone()
+        }
+    }
+
+    /// The generation of its function's projection that the delivery builds; `None` when it doesn't say.
+    pub fn generation(&self) -> Option<Generation> {
+        self.generation
     }
 
     /// Whether events of this type may be appended.

@@ -60,6 +60,8 @@ pub mod provider;
 
 pub mod replay;
 
+pub mod projection;
+
 pub mod progress;
 
 pub mod bearer;

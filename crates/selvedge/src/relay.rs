@@ -15,11 +15,13 @@ mod outbox;
 mod pack;
 pub mod parcel;
 pub mod plan;
+mod rebuild;
 mod record;
 mod replay;
+mod retire;
 pub mod settlement;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::subscription::Subscriptions;
@@ -28,6 +30,8 @@ use crate::{Error, Host, mutant};
 /// One relay. It lives as long as its component's instance.
 pub struct Relay {
     subscriptions: Subscriptions,
+    /// The same in the generations that a drain last saw them in, and those of projections that are being built.
+    current: RefCell<Subscriptions>,
     /// Whether every subscription is known to have its row.
     registered: Cell<bool>,
     /// Whether a drain of this instance is going on that will look again before it ends.
@@ -38,6 +42,7 @@ impl Relay {
     /// A relay for these subscriptions.
     pub fn new(subscriptions: Subscriptions) -> Rc<Self> {
         Rc::new(Self {
+            current: RefCell::new(subscriptions.clone()),
             subscriptions,
             registered: Cell::new(false),
             draining: Cell::new(false),

@@ -12,18 +12,24 @@ use crate::host::{Row, Value};
 use crate::subscription::{Subscription, Subscriptions};
 use crate::{Error, Host, inbox, limits, mutant};
 
-/// Collects when it is time, in bounded steps: others get their turn between two of them.
-pub(super) async fn if_time(host: &Host, subscriptions: &Subscriptions, view: &View, now_ms: i64) -> Result<(), Error> {
+/// Collects when it is time, in bounded steps: others get their turn between two of them. True when it was.
+pub(super) async fn if_time(
+    host: &Host,
+    subscriptions: &Subscriptions,
+    view: &View,
+    now_ms: i64,
+) -> Result<bool, Error> {
     // A time in the future was written before the clock was set back.
     let is_time = view.collected_at_ms > now_ms || now_ms - view.collected_at_ms >= limits::COLLECT_EVERY_MS;
     if !is_time || !begin(host, view.collected_at_ms, now_ms)? {
-        return Ok(());
+        return Ok(false);
     }
     let statement = "SELECT name, collected, cursor,
             (SELECT MIN(position) FROM exceptions
              WHERE exceptions.subscription = subscriptions.name AND exceptions.state <> 'discarded'),
             (SELECT MIN(cursor) FROM replays
-             WHERE replays.subscription = subscriptions.name AND replays.state = 'running')
+             WHERE replays.subscription = subscriptions.name AND replays.state = 'running'
+                 AND replays.mode = 'redeliver')
         FROM subscriptions";
     for mut row in host.execute(statement, Vec::new())? {
         let (name, mut collected) = (row.text()?, row.integer()?);
@@ -49,7 +55,7 @@ pub(super) async fn if_time(host: &Host, subscriptions: &Subscriptions, view: &V
             host.wait(limits::COLLECT_PAUSE_MS).await;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// True for one of all relays that find that it is time.
@@ -100,7 +106,7 @@ fn look(
         }
         step.last = position;
         if subscription.hears(&event_type) {
-            step.keys.push(inbox::marker(&subscription.name, &source, &id));
+            step.keys.push(inbox::marker(&subscription.marked_as(), &source, &id));
         }
     }
     step.is_last = !is_full;
@@ -115,7 +121,7 @@ fn forget(host: &Host, subscription: &Subscription, last: i64) -> Result<bool, E
             AND NOT EXISTS (SELECT 1 FROM exceptions WHERE exceptions.subscription = subscriptions.name
                 AND exceptions.state <> 'discarded' AND exceptions.position <= ?)
             AND NOT EXISTS (SELECT 1 FROM replays WHERE replays.subscription = subscriptions.name
-                AND replays.state = 'running' AND replays.cursor < ?)
+                AND replays.state = 'running' AND replays.mode = 'redeliver' AND replays.cursor < ?)
         RETURNING name";
     let last: Value = last.into();
     let parameters = vec![

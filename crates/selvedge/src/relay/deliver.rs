@@ -8,9 +8,10 @@ use super::pack::Outgoing;
 use super::parcel::{Delivered, Parcel};
 use crate::delivery::Outcome;
 use crate::http::Call;
+use crate::projection::Generation;
 use crate::subscription::Target;
 use crate::webhook::{self, Secrets};
-use crate::{Error, Host, delivery, order};
+use crate::{Error, Host, delivery, order, projection};
 
 /// Delivers a parcel and waits for the answer, as long as its subscription lets it take. A parcel without events is
 /// delivered by doing nothing.
@@ -38,11 +39,17 @@ async fn to_function(
     bodies: Vec<Vec<u8>>,
 ) -> Result<Vec<Outcome>, Error> {
     let first = &parcel.items[0];
-    let mut call = Call::chained(Method::POST, component, &delivery::path(&parcel.subscription.name))
+    let subscription = &parcel.subscription;
+    let generation = Generation {
+        number: subscription.generation,
+        is_being_built: subscription.is_being_built(),
+    };
+    let mut call = Call::chained(Method::POST, component, &delivery::path(subscription.configured_name()))
         .header(http::header::CONTENT_TYPE, BATCH_MEDIA_TYPE)
         .header(delivery::ATTEMPT, first.attempt.to_string())
+        .header(projection::GENERATION, generation.to_string())
         .traced(first.trace.as_deref());
-    if parcel.subscription.is_ordered() {
+    if subscription.is_ordered() {
         call = call.header(
             order::STREAMS,
             order::encode(parcel.items.iter().map(|item| &*item.stream)),
@@ -51,7 +58,7 @@ async fn to_function(
     call.body = bodies.into_iter().next().unwrap_or_default();
     let target = call.target();
     let answer = host
-        .send_within(call, parcel.subscription.timeout_ms)
+        .send_within(call, subscription.timeout_ms)
         .await?
         .successful(&target)?;
     delivery::decode_answer(&target, &answer.body, parcel.items.iter().map(|item| &*item.id))
