@@ -25,6 +25,7 @@ mod lost_bell;
 mod mutants;
 mod platform;
 mod real_process;
+mod rebuild;
 mod redrive;
 mod replay;
 mod retry;

@@ -230,7 +230,16 @@ mod tests {
                 assert_eq!(generation.to_string().parse(), Ok(generation));
             }
         }
-        for text in ["", "building", " building", "-1", "1  building", "1 built", "x", "9223372036854775808"] {
+        for text in [
+            "",
+            "building",
+            " building",
+            "-1",
+            "1  building",
+            "1 built",
+            "x",
+            "9223372036854775808",
+        ] {
             assert_eq!(text.parse::<Generation>(), Err(InvalidGeneration), "{text}");
         }
     }

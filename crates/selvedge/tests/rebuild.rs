@@ -36,7 +36,10 @@ impl Scene {
     fn new() -> Self {
         let world = World::new(&[TABLES]);
         let relay = world.relay(support::listening::TWO);
-        world.component("all", Function::new("all").effect(async |_, events| Ok(vec![Outcome::Success; events.len()])));
+        world.component(
+            "all",
+            Function::new("all").effect(async |_, events| Ok(vec![Outcome::Success; events.len()])),
+        );
         let text = Rc::new(Cell::new("old"));
         let judge: Judge = Rc::new(RefCell::new(Box::new(|_, _| Outcome::Success)));
         let told = Rc::new(RefCell::new(Vec::new()));
@@ -48,7 +51,8 @@ impl Scene {
                 let keep = |event: &Event| {
                     let outcome = judge.borrow()(event, generation);
                     if outcome == Outcome::Success {
-                        let statement = "INSERT INTO kept (generation, id, text) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+                        let statement =
+                            "INSERT INTO kept (generation, id, text) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
                         let parameters = vec![generation.number.into(), (*event.id).into(), text.into()];
                         host.execute(statement, parameters)?;
                         if !generation.is_being_built {
@@ -89,7 +93,8 @@ impl Scene {
     /// What readers see: how many rows of which text.
     fn read(&self) -> Vec<String> {
         let live = projection::live("tasks");
-        let statement = format!("SELECT COUNT(*), text FROM kept WHERE generation = {live} GROUP BY text ORDER BY text");
+        let statement =
+            format!("SELECT COUNT(*), text FROM kept WHERE generation = {live} GROUP BY text ORDER BY text");
         self.world.rows(&statement)
     }
 
@@ -154,7 +159,10 @@ fn readers_keep_the_old_projection_until_the_new_one_has_caught_up() {
     assert_eq!(scene.read(), ["1201|new"]);
     assert_eq!(scene.told.borrow().last().map(String::as_str), Some("later"));
     let replay = scene.get("r");
-    assert_eq!((replay.percent, replay.position, replay.held_back_by), (100, 1_200, Some(0)));
+    assert_eq!(
+        (replay.percent, replay.position, replay.held_back_by),
+        (100, 1_200, Some(0))
+    );
     assert!(!relay::is_due(&scene.world.host(), &subscriptions()).expect("readable"));
 }
 
@@ -175,7 +183,12 @@ fn what_is_left_of_the_old_generation_goes() {
         drain(&scene.world, &scene.relay);
     }
     assert_eq!((markers("done/tasks/"), markers("done/tasks~1/")), (0, 703));
-    assert_eq!(scene.world.rows("SELECT generation, COUNT(*) FROM kept GROUP BY generation"), ["1|703"]);
+    assert_eq!(
+        scene
+            .world
+            .rows("SELECT generation, COUNT(*) FROM kept GROUP BY generation"),
+        ["1|703"]
+    );
     assert!(scene.world.rows("SELECT * FROM retired_generations").is_empty());
 }
 
@@ -199,7 +212,9 @@ fn live_traffic_that_never_ceases_is_in_the_new_projection_when_readers_see_it()
     while scene.get("r").state == State::Running {
         scene.world.run_until_ms(scene.world.now_ms() + 50);
         scene.world.set_now_ms(scene.world.now_ms() + 1);
-        let settled = scene.world.rows("SELECT cursor FROM subscriptions WHERE name = 'tasks'");
+        let settled = scene
+            .world
+            .rows("SELECT cursor FROM subscriptions WHERE name = 'tasks'");
         let settled: usize = settled[0].parse().expect("a number");
         let count = |row: &String| row.split('|').next().and_then(|count| count.parse::<usize>().ok());
         let read: usize = scene.read().iter().filter_map(count).sum();
@@ -222,7 +237,10 @@ fn what_fails_in_the_new_projection_holds_it_back_until_someone_decides() {
     scene.begin("r", 10_000).expect("there is room");
     scene.run(5);
     let replay = scene.get("r");
-    assert_eq!((replay.state, replay.held_back_by, replay.position), (State::Running, Some(2), 10));
+    assert_eq!(
+        (replay.state, replay.held_back_by, replay.position),
+        (State::Running, Some(2), 10)
+    );
     assert_eq!(scene.read(), ["10|old"]);
     append(&scene.world, ["later"], "todos.task.created");
     scene.run(2);
@@ -230,8 +248,18 @@ fn what_fails_in_the_new_projection_holds_it_back_until_someone_decides() {
 
     scene.judge(|_, _| Outcome::Success);
     let host = scene.world.host();
-    let of = |position| Selection::Ids(vec![dead_letter::Id { subscription: "tasks~1".to_owned(), position }]);
-    assert_eq!(dead_letter::redrive(&host, &of(3), 100, host.now_ms()).expect("writable").len(), 1);
+    let of = |position| {
+        Selection::Ids(vec![dead_letter::Id {
+            subscription: "tasks~1".to_owned(),
+            position,
+        }])
+    };
+    assert_eq!(
+        dead_letter::redrive(&host, &of(3), 100, host.now_ms())
+            .expect("writable")
+            .len(),
+        1
+    );
     scene.run(3);
     assert_eq!(scene.get("r").held_back_by, Some(1));
     let record = dead_letter::Discarded {
@@ -268,15 +296,34 @@ fn what_the_live_projection_is_not_done_with_comes_when_it_is() {
     });
     scene.run(8);
     assert_eq!(scene.get("r").state, State::Done);
-    let states = || scene.world.rows("SELECT subscription, position, state FROM exceptions ORDER BY position");
+    let states = || {
+        scene
+            .world
+            .rows("SELECT subscription, position, state FROM exceptions ORDER BY position")
+    };
     assert_eq!(states(), ["tasks|2|dead", "tasks|6|dead"]);
-    assert_eq!(scene.world.rows("SELECT id FROM kept WHERE generation = 1 ORDER BY id"), ["1", "3", "4", "5"]);
+    assert_eq!(
+        scene.world.rows("SELECT id FROM kept WHERE generation = 1 ORDER BY id"),
+        ["1", "3", "4", "5"]
+    );
 
     // What is redriven after the switch has its whole effect in the new one.
     scene.judge(|_, _| Outcome::Success);
     let host = scene.world.host();
-    let all = Selection::Ids([2, 6].map(|position| dead_letter::Id { subscription: "tasks".to_owned(), position }).into());
-    assert_eq!(dead_letter::redrive(&host, &all, 100, host.now_ms()).expect("writable").len(), 2);
+    let all = Selection::Ids(
+        [2, 6]
+            .map(|position| dead_letter::Id {
+                subscription: "tasks".to_owned(),
+                position,
+            })
+            .into(),
+    );
+    assert_eq!(
+        dead_letter::redrive(&host, &all, 100, host.now_ms())
+            .expect("writable")
+            .len(),
+        2
+    );
     scene.run(3);
     assert_eq!(scene.read(), ["6|old"]);
     let mut told = scene.told.borrow().clone();
@@ -291,18 +338,34 @@ fn a_cancelled_rebuild_leaves_the_old_projection_and_nothing_else() {
     scene.begin("r", 10).expect("there is room");
     scene.run(4);
     let host = scene.world.host();
-    assert_eq!(replay::cancel(&host, "r").expect("writable").expect("there").state, State::Cancelled);
-    assert_eq!(replay::resume(&host, "r").expect("writable").expect("there").state, State::Cancelled);
+    assert_eq!(
+        replay::cancel(&host, "r").expect("writable").expect("there").state,
+        State::Cancelled
+    );
+    assert_eq!(
+        replay::resume(&host, "r").expect("writable").expect("there").state,
+        State::Cancelled
+    );
     append(&scene.world, ["later"], "todos.task.created");
     scene.run(2);
     assert_eq!(scene.read(), ["1|new", "100|old"]);
-    assert_eq!(scene.world.rows("SELECT name FROM subscriptions ORDER BY name"), ["all", "tasks"]);
+    assert_eq!(
+        scene.world.rows("SELECT name FROM subscriptions ORDER BY name"),
+        ["all", "tasks"]
+    );
     for _ in 0..2 {
         scene.world.set_now_ms(scene.world.now_ms() + 61_000);
         drain(&scene.world, &scene.relay);
     }
     assert_eq!(scene.world.rows("SELECT DISTINCT generation FROM kept"), ["0"]);
-    assert!(!scene.world.store.borrow().keys().any(|key| key.starts_with("done/tasks~1/")));
+    assert!(
+        !scene
+            .world
+            .store
+            .borrow()
+            .keys()
+            .any(|key| key.starts_with("done/tasks~1/"))
+    );
 
     let again = scene.begin("again", 10_000).expect("there is room");
     assert_eq!(again.generation, Some(2), "no number is used twice");
@@ -354,7 +417,10 @@ fn a_relay_that_has_not_seen_the_switch_delivers_nothing_to_the_old_generation()
     // It still has the generations of the file.
     other.ring(&scene.world.host());
     scene.world.run_until_ms(scene.world.now_ms() + 20_000);
-    assert_eq!(scene.world.rows("SELECT generation FROM kept WHERE id = 'later'"), ["1"]);
+    assert_eq!(
+        scene.world.rows("SELECT generation FROM kept WHERE id = 'later'"),
+        ["1"]
+    );
 }
 
 #[test]
@@ -363,12 +429,18 @@ fn a_lease_is_of_one_generation() {
     let seen_before = subscriptions();
     let wanted = [&**seen_before.get("tasks").expect("there")];
     let (host, now_ms) = (scene.world.host(), scene.world.now_ms());
-    assert_eq!(lease::take(&host, &wanted, "before", now_ms).expect("writable").len(), 1);
+    assert_eq!(
+        lease::take(&host, &wanted, "before", now_ms).expect("writable").len(),
+        1
+    );
     scene.run(6);
     scene.begin("r", 10_000).expect("there is room");
     scene.run(3);
     assert_eq!(scene.get("r").state, State::Done);
-    assert_eq!(lease::take(&host, &wanted, "after", now_ms + 60_000).expect("writable"), []);
+    assert_eq!(
+        lease::take(&host, &wanted, "after", now_ms + 60_000).expect("writable"),
+        []
+    );
 }
 
 #[test]

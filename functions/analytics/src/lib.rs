@@ -41,7 +41,10 @@ const TABLES: Tables = Tables {
 };
 
 const PROJECTION: Projection = Projection {
-    tables: &[("analytics_counted", "event_id, source"), ("analytics_counts", "type, day")],
+    tables: &[
+        ("analytics_counted", "event_id, source"),
+        ("analytics_counts", "type, day"),
+    ],
 };
 
 /// Types and days on one answer.

@@ -110,7 +110,10 @@ impl Drain<'_> {
 
     /// Whether a projection was built anew, or is now, since the look before: then there is other work than it showed.
     fn is_another_generation(&mut self, view: &View) -> bool {
-        let rows = view.progress.iter().map(|progress| (&*progress.name, progress.generation));
+        let rows = view
+            .progress
+            .iter()
+            .map(|progress| (&*progress.name, progress.generation));
         let Some(changed) = self.relay.subscriptions.in_generations(rows, &self.subscriptions) else {
             return false;
         };

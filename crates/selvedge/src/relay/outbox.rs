@@ -176,7 +176,10 @@ pub(super) fn unsettled(
     events: &[Encoded],
 ) -> Result<HashMap<String, HashSet<i64>>, Error> {
     let mut unsettled = HashMap::new();
-    let built = range.leased.iter().filter(|leased| projection::is_being_built(&leased.name));
+    let built = range
+        .leased
+        .iter()
+        .filter(|leased| projection::is_being_built(&leased.name));
     for leased in built {
         let statement = "SELECT position FROM exceptions WHERE subscription = ? AND position > ? AND position <= ?";
         let parameters = vec![

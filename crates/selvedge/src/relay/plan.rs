@@ -52,7 +52,9 @@ impl View {
 /// The subscriptions that have work, are free, aren't paused, and have room for it.
 pub fn wanted<'s>(view: &View, subscriptions: &'s Subscriptions, now_ms: i64) -> Vec<&'s Subscription> {
     let is_ready = |progress: &&Progress| {
-        progress.cursor < view.end_of(&progress.name) && !progress.paused && lease::is_free(progress.leased_until_ms, now_ms)
+        progress.cursor < view.end_of(&progress.name)
+            && !progress.paused
+            && lease::is_free(progress.leased_until_ms, now_ms)
     };
     let known = |progress: &Progress| {
         let subscription = subscriptions.get(&progress.name)?;

@@ -71,7 +71,9 @@ struct Names<'n> {
 /// Whether a function's projection is built by one subscription.
 pub(crate) fn is_only_source(subscriptions: &Subscriptions, function: &str) -> bool {
     let is_for = |target: &Target| matches!(target, Target::Function { component } if component == function);
-    let live = subscriptions.iter().filter(|subscription| !subscription.is_being_built());
+    let live = subscriptions
+        .iter()
+        .filter(|subscription| !subscription.is_being_built());
     live.filter(|subscription| is_for(&subscription.target)).count() == 1
 }
 

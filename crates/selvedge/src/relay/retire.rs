@@ -38,8 +38,12 @@ pub(super) async fn clear(host: &Host, now_ms: i64) -> Result<(), Error> {
     for row in host.execute(statement, parameters)? {
         let retired = retired(row)?;
         if let Err(error) = clear_one(host, &retired).await {
-            let Retired { function, generation, .. } = retired;
-            eprintln!("warning: generation {generation} of {function} isn't removed yet ({error}); it is tried again later");
+            let Retired {
+                function, generation, ..
+            } = retired;
+            eprintln!(
+                "warning: generation {generation} of {function} isn't removed yet ({error}); it is tried again later"
+            );
         }
     }
     Ok(())
@@ -68,7 +72,8 @@ async fn clear_one(host: &Host, retired: &Retired) -> Result<(), Error> {
 /// Removes the done markers of the next part of the journal, whether the subscription hears its events or not: what it heard
 /// then may not be what it hears now. Gives up to where.
 fn forget(host: &Host, retired: &Retired, collected: i64) -> Result<i64, Error> {
-    let statement = "SELECT position, source, id FROM journal WHERE position > ? AND position <= ? ORDER BY position LIMIT ?";
+    let statement =
+        "SELECT position, source, id FROM journal WHERE position > ? AND position <= ? ORDER BY position LIMIT ?";
     let parameters = vec![collected.into(), retired.last.into(), limits::COLLECT_EVENTS_MAX.into()];
     let name = projection::name_of(&retired.subscription, retired.generation);
     let (mut keys, mut last) = (Vec::new(), retired.last);
@@ -92,7 +97,11 @@ fn forget(host: &Host, retired: &Retired, collected: i64) -> Result<i64, Error> 
 
 /// Has the function remove some of its rows. True when there are no more.
 async fn clear_rows(host: &Host, retired: &Retired) -> Result<bool, Error> {
-    let call = Call::chained(Method::POST, &retired.function, &projection::clear_path(retired.generation));
+    let call = Call::chained(
+        Method::POST,
+        &retired.function,
+        &projection::clear_path(retired.generation),
+    );
     let target = call.target();
     let answer = host
         .send_within(call, limits::CLEAR_TIMEOUT_MS)
