@@ -116,6 +116,8 @@ pub const STORE_KEY_BYTES_MAX: usize = 200;
 pub const ATTEMPTS_MAX: u32 = 100;
 /// The longest interval between attempts, in milliseconds: a day.
 pub const RETRY_INTERVAL_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// The longest that a receiver's `Retry-After` defers an attempt, in milliseconds: an hour.
+pub const RETRY_AFTER_MS_MAX: i64 = 60 * 60 * 1000;
 /// Items on one page of a list.
 pub const PAGE_ITEMS_MAX: u32 = 100;
 /// Items on one page of a list when the caller doesn't say.

@@ -232,7 +232,7 @@ proptest! {
             called.set(called.get() + 1);
             let (function, fate) = (function.clone(), whole.get(called.get() - 1).copied());
             Box::pin(async move {
-                let lost = Answer { status: StatusCode::BAD_GATEWAY, body: Vec::new() };
+                let lost = Answer { status: StatusCode::BAD_GATEWAY, retry_after: None, body: Vec::new() };
                 match fate {
                     Some(0) => Ok(lost),
                     // It had its effect, and its answer was lost.

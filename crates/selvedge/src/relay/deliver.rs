@@ -21,13 +21,13 @@ pub(super) async fn send(host: Host, outgoing: Outgoing) -> (Parcel, Delivered) 
         return (parcel, Delivered::Answered(Vec::new()));
     }
     let answered = match &parcel.subscription.target {
-        Target::Function { component } => to_function(&host, &parcel, component, bodies).await,
+        Target::Function { component } => {
+            let outcomes = to_function(&host, &parcel, component, bodies).await;
+            outcomes.map(Delivered::Answered)
+        }
         Target::Webhook { url, secret_variable } => to_webhook(&host, &parcel, url, secret_variable, bodies).await,
     };
-    let delivered = match answered {
-        Ok(outcomes) => Delivered::Answered(outcomes),
-        Err(error) => Delivered::Failed(error.to_string()),
-    };
+    let delivered = answered.unwrap_or_else(|error| Delivered::Failed(error.to_string()));
     (parcel, delivered)
 }
 
@@ -71,7 +71,7 @@ async fn to_webhook(
     url: &str,
     secret_variable: &str,
     bodies: Vec<Vec<u8>>,
-) -> Result<Vec<Outcome>, Error> {
+) -> Result<Delivered, Error> {
     let text = host.variable(secret_variable).await?.unwrap_or_default();
     let secrets = Secrets::parse(secret_variable, &text)?;
     let (host, secrets, subscription) = (host, &secrets, &parcel.subscription);
@@ -79,5 +79,6 @@ async fn to_webhook(
         let message = webhook::Message::new(&subscription.name, item.trace.as_deref(), body);
         webhook::send(host, url, secrets, message, subscription.timeout_ms).await
     });
-    Ok(join_all(requests).await)
+    let (outcomes, not_before_ms) = join_all(requests).await.into_iter().unzip();
+    Ok(Delivered::Deferred(outcomes, not_before_ms))
 }

@@ -95,8 +95,12 @@ impl Settlement {
     /// In an ordered subscription a stream stops at its first event that is to be tried again: those behind it are held,
     /// and no attempt of theirs counts.
     pub fn add(&mut self, parcel: &Parcel, delivered: Delivered, now_ms: i64, random: &mut dyn FnMut() -> f64) {
+        let not_before_ms = match &delivered {
+            Delivered::Deferred(_, not_before_ms) => not_before_ms.clone(),
+            _ => vec![None; parcel.items.len()],
+        };
         let (outcomes, whole_failed) = match delivered {
-            Delivered::Answered(outcomes) => (outcomes, false),
+            Delivered::Answered(outcomes) | Delivered::Deferred(outcomes, _) => (outcomes, false),
             Delivered::Failed(_) if mutant::is("failure_is_success") => {
                 (vec![Outcome::Success; parcel.items.len()], false)
             }
@@ -105,7 +109,7 @@ impl Settlement {
         assert_eq!(outcomes.len(), parcel.items.len(), "every event has an outcome");
         let mut stops = Stops::new(parcel.subscription.is_ordered());
         let mut exceptions = Vec::new();
-        for (item, outcome) in parcel.items.iter().zip(outcomes) {
+        for ((item, outcome), not_before_ms) in parcel.items.iter().zip(outcomes).zip(not_before_ms) {
             if outcome == Outcome::Success || is_forgotten(parcel, item, &outcome) {
                 self.add_success(parcel, item);
                 continue;
@@ -119,6 +123,9 @@ impl Settlement {
                 failed
             });
             exception.isolated |= whole_failed;
+            if exception.state == State::Retry {
+                exception.due_at_ms = exception.due_at_ms.max(not_before_ms.unwrap_or(0));
+            }
             exceptions.push(exception);
         }
         for aside in &parcel.aside {
@@ -360,6 +367,31 @@ mod tests {
         ];
         assert_eq!(due, expected);
         assert_eq!(settlement.again[2].reason, "gone");
+    }
+
+    #[test]
+    fn a_receiver_defers_the_next_attempt_and_makes_none_earlier() {
+        let outcomes = vec![Outcome::retry("busy"); 4];
+        let not_before_ms = vec![Some(NOW_MS + 60_000), Some(NOW_MS + 1), None, Some(NOW_MS + 60_000)];
+        let settlement = settled(
+            &parcel(Cause::Retry, &[1, 1, 1, 3]),
+            Delivered::Deferred(outcomes, not_before_ms),
+        );
+        let due: Vec<_> = settlement
+            .again
+            .iter()
+            .map(|again| (again.state, again.due_at_ms))
+            .collect();
+        let expected = [
+            (State::Retry, NOW_MS + 60_000),
+            (State::Retry, NOW_MS + 1_000),
+            (State::Retry, NOW_MS + 1_000),
+            (State::Dead, 0),
+        ];
+        assert_eq!(
+            due, expected,
+            "the last attempt isn't followed by another, whatever the receiver asks for"
+        );
     }
 
     #[test]

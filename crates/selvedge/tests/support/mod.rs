@@ -82,7 +82,11 @@ impl World {
             let function = function.clone();
             Box::pin(async move {
                 let Response { status, body, .. } = function.answer(&host, request(&call)).await;
-                Ok(Answer { status, body })
+                Ok(Answer {
+                    status,
+                    retry_after: None,
+                    body,
+                })
             })
         });
     }
@@ -101,6 +105,7 @@ impl World {
             Box::pin(async {
                 Ok(Answer {
                     status: StatusCode::ACCEPTED,
+                    retry_after: None,
                     body: Vec::new(),
                 })
             })
