@@ -262,12 +262,13 @@ impl Function {
                 let delivered = self.deliver(host, effect, &subscription, request).await;
                 delivered.map(Reply::Whole)
             }
-            _ if self.clears(&request).is_some() => {
-                let generation = self.clears(&request).unwrap_or_default();
-                projection::clear(host, self.name, self.projection.as_ref(), &generation).map(Reply::Whole)
-            }
             _ if request.path == health::PATH => Ok(Response::ok(&health::Up::new(self.name, &self.breakers)).into()),
-            _ => self.dispatch(host, request).await,
+            _ => match self.clears(&request) {
+                Some(generation) => {
+                    projection::clear(host, self.name, self.projection.as_ref(), &generation).map(Reply::Whole)
+                }
+                None => self.dispatch(host, request).await,
+            },
         };
         answered.unwrap_or_else(|problem| Response::from(problem).into())
     }
