@@ -140,6 +140,7 @@ fn a_poison_event_that_kills_its_function_is_parked_and_the_others_come_in_order
             if String::from_utf8_lossy(&call.body).contains("\"a#2\"") {
                 let status = StatusCode::INTERNAL_SERVER_ERROR;
                 return Ok(Answer {
+                    retry_after: None,
                     status,
                     body: Vec::new(),
                 });
