@@ -33,12 +33,14 @@ const EFFECTS: [Effects; 2] = [
     Effects {
         subscription: "notifications",
         hears: "todos.task.*",
-        count: "SELECT count(*) FROM notifications WHERE event_id = ?1 AND source = ?2",
+        count: "SELECT count(*) FROM notifications WHERE event_id = ?1 AND source = ?2
+            AND generation = (SELECT generation FROM projections WHERE function = 'notifications')",
     },
     Effects {
         subscription: "analytics",
         hears: "*.*.*",
-        count: "SELECT count(*) FROM analytics_counted WHERE event_id = ?1 AND source = ?2",
+        count: "SELECT count(*) FROM analytics_counted WHERE event_id = ?1 AND source = ?2
+            AND generation = (SELECT generation FROM projections WHERE function = 'analytics')",
     },
 ];
 

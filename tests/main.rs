@@ -28,6 +28,7 @@ mod message_triggers;
 mod mutants;
 mod platform;
 mod real_process;
+mod rebuild;
 mod redrive;
 mod replay;
 mod retry;

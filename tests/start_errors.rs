@@ -312,7 +312,7 @@ fn a_database_of_a_preview() -> anyhow::Result<()> {
     std::fs::create_dir(attempt.path("state"))?;
     Connection::open(attempt.path("state/sqlite_db.db"))?.execute_batch(
         "CREATE TABLE schema_version (name TEXT PRIMARY KEY, version INTEGER NOT NULL);
-         INSERT INTO schema_version VALUES ('selvedge', 1);",
+         INSERT INTO schema_version VALUES ('selvedge', 2);",
     )?;
     attempt.refused(&["sqlite_db.db", "preview", "--state-dir"]).map(drop)
 }

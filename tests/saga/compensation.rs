@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::provider::{Reply, with_provider};
 use super::{conserved, orders_have_ended, place, show, told, until};
+use crate::admin::TOKEN;
 use crate::application::money_conserved;
 use crate::harness::simulate;
 
@@ -57,6 +59,46 @@ fn a_refund_that_is_always_refused_is_parked_and_seen() -> anyhow::Result<()> {
         assert_eq!(payment["reason"], "tok_refundFail is never refunded");
         assert_eq!(told(&world, "payments.refund.refused"), 5);
         conserved(&world);
+        Ok(())
+    })
+}
+
+#[test]
+fn an_operator_has_a_parked_refund_made_once_more() -> anyhow::Result<()> {
+    with_provider(async |world, provider| {
+        provider.next("/payments", &[Reply::Done]);
+        provider.next("/shipments", &[Reply::Refused]);
+        provider.next("/refunds", &[Reply::Refused; 6]);
+        let id = place(world, "book", "any").await;
+        until(world, &id, ["cancelled", "parked", "failed"], 5 * MINUTE).await?;
+        let path = format!("/orders/{id}/resume");
+        let authorization = format!("Bearer {TOKEN}");
+        let resume = async |headers: &[(&str, &str)]| world.request(Method::POST, &path, headers, "").await.status;
+        assert_eq!(resume(&[]).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(resume(&[("authorization", "Bearer x")]).await, StatusCode::UNAUTHORIZED);
+
+        let headers = [("authorization", &*authorization), ("idempotency-key", "again")];
+        assert_eq!(resume(&headers).await, StatusCode::ACCEPTED);
+        let refused = async || told(world, "payments.refund.refused") == 6;
+        world.until("it is refused once more", MINUTE, refused).await?;
+        until(world, &id, ["cancelled", "parked", "failed"], MINUTE).await?;
+        assert_eq!(
+            resume(&headers).await,
+            StatusCode::ACCEPTED,
+            "the same request changes nothing"
+        );
+        assert_eq!(told(world, "payments.refund.requested"), 6);
+
+        assert_eq!(resume(&headers[..1]).await, StatusCode::ACCEPTED);
+        until(world, &id, ["cancelled", "compensated", "failed"], MINUTE).await?;
+        assert_eq!(show(world, &id).await["needsAttention"], false);
+        assert_eq!(
+            resume(&headers[..1]).await,
+            StatusCode::CONFLICT,
+            "nothing is parked any more"
+        );
+        assert_eq!(provider.done("/refunds"), 1);
+        conserved(world);
         Ok(())
     })
 }

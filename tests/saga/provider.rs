@@ -11,6 +11,7 @@ use selvedge_testkit::World;
 use selvedge_testkit::simulation::Peer;
 use serde_json::json;
 
+use crate::admin::TOKEN;
 use crate::harness::simulate;
 
 /// What it does with a call whose key it hasn't heard.
@@ -131,6 +132,7 @@ pub fn with_provider(test: impl AsyncFnOnce(&World, &Provider) -> anyhow::Result
         for name in ["payment_provider_url", "shipping_provider_url"] {
             world.set_variable(name, "http://provider.example/");
         }
+        world.set_variable("admin_token", TOKEN);
         world.restart()?;
         let _cron = world.start_cron();
         test(&world, &provider).await

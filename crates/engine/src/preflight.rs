@@ -158,7 +158,7 @@ fn check_schema(path: &Path) -> Result<(), Error> {
             found,
             known: schema::VERSION,
         }),
-        Some(schema::PREVIEW) => Err(Error::PreviewSchema { path: path.to_owned() }),
+        Some(found) if schema::is_preview(found) => Err(Error::PreviewSchema { path: path.to_owned() }),
         _ => Ok(()),
     }
 }

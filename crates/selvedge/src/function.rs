@@ -11,6 +11,7 @@ use crate::host::LocalFuture;
 use crate::http::{Matched, Pattern, Problem, Reply, Request, Response, Streaming, Upstream};
 use crate::inbox::Delivered;
 use crate::message::Consumer;
+use crate::projection::{self, Generation, Projection};
 use crate::schema::Tables;
 use crate::{Error, Host, bearer, health, inbox, limits, message, order};
 
@@ -45,6 +46,7 @@ pub struct Function {
     breakers: Vec<String>,
     routes: Vec<Route>,
     effect: Option<Effect>,
+    projection: Option<Projection>,
     publishes: Option<Rc<[TypePattern]>>,
     subscribes: Option<Rc<[TypePattern]>>,
     large_bodies: Vec<(&'static str, usize)>,
@@ -67,6 +69,7 @@ impl Function {
             breakers: Vec::new(),
             routes: Vec::new(),
             effect: None,
+            projection: None,
             publishes: None,
             subscribes: None,
             large_bodies: Vec::new(),
@@ -186,6 +189,29 @@ impl Function {
         self
     }
 
+    /// Says what the events do that subscriptions bring here, as [`Function::effect`] does, where they build a projection. Every
+    /// row carries the generation that the effect is told, so that a rebuild can build the next one beside it; those who read
+    /// take [`projection::live`]. A migration of its tables has to say that there is a projection:
+    /// `INSERT INTO projections (function, generation) VALUES ('<name>', 0) ON CONFLICT DO NOTHING`.
+    pub fn projection<H, F>(mut self, projection: Projection, effect: H) -> Self
+    where
+        H: Fn(Host, Generation, Vec<Event>) -> F + 'static,
+        F: Future<Output = Result<Vec<Outcome>, Error>> + 'static,
+    {
+        self.projection = Some(projection);
+        let (function, effect) = (self.name, Rc::new(effect));
+        self.effect(move |host, events| {
+            let effect = effect.clone();
+            async move {
+                let generation = match host.generation() {
+                    Some(generation) => generation,
+                    None => projection::live_generation(&host, function)?,
+                };
+                effect(host, generation, events).await
+            }
+        })
+    }
+
     /// Lets nobody at its routes whose request doesn't bring the bearer token that the variable of this name holds:
     /// [`bearer::check`]. Deliveries and the question for its health, which no public route leads to, aren't guarded.
     pub fn bearer_token(mut self, variable: &'static str) -> Self {
@@ -247,7 +273,12 @@ impl Function {
                 delivered.map(Reply::Whole)
             }
             _ if request.path == health::PATH => Ok(Response::ok(&health::Up::new(self.name, &self.breakers)).into()),
-            _ => self.dispatch(host, request).await,
+            _ => match self.clears(&request) {
+                Some(generation) => {
+                    projection::clear(host, self.name, self.projection.as_ref(), &generation).map(Reply::Whole)
+                }
+                None => self.dispatch(host, request).await,
+            },
         };
         answered.unwrap_or_else(|problem| Response::from(problem).into())
     }
@@ -257,6 +288,12 @@ impl Function {
         self.effect.as_ref()?;
         let (_, subscription) = Pattern::new(delivery::ROUTE).matches(path)?.pop()?;
         Some(subscription)
+    }
+
+    /// The generation whose rows a request asks to be removed.
+    fn clears(&self, request: &Request) -> Option<String> {
+        let (_, generation) = Pattern::new(projection::CLEAR_ROUTE).matches(&request.path)?.pop()?;
+        (request.method == Method::POST && self.effect.is_some()).then_some(generation)
     }
 
     async fn deliver(
@@ -274,8 +311,10 @@ impl Function {
             .map_err(|error| Problem::bad_request(format!("This is no batch of CloudEvents: {error}.")))?;
         let ids: Vec<_> = events.iter().map(|event| event.id.clone()).collect();
         let streams = streams_of(&request, events.len())?;
+        let generation = generation_of(&request)?;
+        let host = &generation.map_or_else(|| host.clone(), |generation| host.building(generation));
         let delivered = Delivered {
-            subscription,
+            subscription: &projection::name_of(subscription, generation.unwrap_or_default().number),
             events,
             streams,
             scope: self.subscribes.as_deref(),
@@ -359,6 +398,16 @@ fn streams_of(request: &Request, count: usize) -> Result<Option<Vec<usize>>, Pro
         .filter(|streams| streams.len() == count);
     let detail = "`selvedge-streams` doesn't have a number for each event.";
     streams.map(Some).ok_or_else(|| Problem::bad_request(detail))
+}
+
+/// The generation that a delivery says it builds.
+fn generation_of(request: &Request) -> Result<Option<Generation>, Problem> {
+    let Some(value) = request.headers.get(projection::GENERATION) else {
+        return Ok(None);
+    };
+    let generation = value.to_str().ok().and_then(|text| text.parse().ok());
+    let detail = "`selvedge-generation` names no generation.";
+    generation.map(Some).ok_or_else(|| Problem::bad_request(detail))
 }
 
 fn patterns(types: &[&str]) -> Rc<[TypePattern]> {

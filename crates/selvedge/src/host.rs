@@ -20,6 +20,7 @@ pub use self::mqtt::{MqttBroker, MqttMessage};
 pub use self::redis::{RedisAnswer, RedisCommand};
 use crate::Error;
 use crate::http::{Answer, Call};
+use crate::projection::Generation;
 
 /// A future that stays on its thread: a component has one.
 pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -106,6 +107,8 @@ pub struct Host {
     /// The types of event that may be appended through it; `None` for all.
     publishes: Option<Rc<[TypePattern]>>,
     kafka_producer: Rc<kafka::Kept>,
+    /// The generation that the delivery is for; `None` when it doesn't say.
+    generation: Option<Generation>,
 }
 
 impl Host {
@@ -115,16 +118,29 @@ impl Host {
             platform: Rc::new(platform),
             publishes: None,
             kafka_producer: Rc::default(),
+            generation: None,
         }
     }
 
     /// The same platform for a function that may append these types of event and no others.
     pub fn publishing(&self, types: Rc<[TypePattern]>) -> Self {
         Self {
-            platform: self.platform.clone(),
             publishes: Some(types),
-            kafka_producer: self.kafka_producer.clone(),
+            ..self.clone()
         }
+    }
+
+    /// The same platform for a delivery that builds this generation of its function's projection.
+    pub fn building(&self, generation: Generation) -> Self {
+        Self {
+            generation: Some(generation),
+            ..self.clone()
+        }
+    }
+
+    /// The generation of its function's projection that the delivery builds; `None` when it doesn't say.
+    pub fn generation(&self) -> Option<Generation> {
+        self.generation
     }
 
     /// Whether events of this type may be appended.

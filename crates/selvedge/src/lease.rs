@@ -49,7 +49,8 @@ pub struct Leased {
     pub busy: u32,
 }
 
-/// Takes the leases on these subscriptions that are free, not paused, and have room, in one statement.
+/// Takes the leases on these subscriptions that are free, not paused, and have room, in one statement. One whose projection
+/// was built anew meanwhile isn't taken: it is at another generation.
 ///
 /// # Errors
 /// What the database fails with; then none was taken.
@@ -59,7 +60,11 @@ pub fn take(host: &Host, wanted: &[&Subscription], token: &str, now_ms: i64) -> 
         .filter_map(|wanted| Some((&wanted.name, wanted.max_in_flight?)))
         .collect();
     let mut parameters = vec![token.into(), until_ms(now_ms).into()];
-    parameters.extend(wanted.iter().map(|wanted| Value::from(&*wanted.name)));
+    parameters.extend(
+        wanted
+            .iter()
+            .flat_map(|wanted| [Value::from(&*wanted.name), wanted.generation.into()]),
+    );
     parameters.extend(free_parameters(now_ms));
     let (mut room, mut busy) = (String::new(), "0");
     if !limited.is_empty() {
@@ -78,9 +83,9 @@ pub fn take(host: &Host, wanted: &[&Subscription], token: &str, now_ms: i64) -> 
         parameters.push(now_ms.into());
     }
     let statement = format!(
-        "UPDATE subscriptions SET lease_token = ?, leased_until_ms = ? WHERE name IN {} AND {FREE} AND paused = 0{room}
-         RETURNING name, cursor, {busy}",
-        placeholders(1, wanted.len())
+        "UPDATE subscriptions SET lease_token = ?, leased_until_ms = ?
+         WHERE (name, generation) IN (VALUES {}) AND {FREE} AND paused = 0{room} RETURNING name, cursor, {busy}",
+        placeholders(wanted.len(), 2)
     );
     let leased = |mut row: Row| {
         Ok(Leased {

@@ -64,6 +64,8 @@ pub mod provider;
 
 pub mod replay;
 
+pub mod projection;
+
 pub mod progress;
 
 pub mod bearer;

@@ -145,6 +145,8 @@ pub const STORE_KEY_BYTES_MAX: usize = 200;
 pub const ATTEMPTS_MAX: u32 = 100;
 /// The longest interval between attempts, in milliseconds: a day.
 pub const RETRY_INTERVAL_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// The longest that a receiver's `Retry-After` defers an attempt, in milliseconds: an hour.
+pub const RETRY_AFTER_MS_MAX: i64 = 60 * 60 * 1000;
 /// Items on one page of a list.
 pub const PAGE_ITEMS_MAX: u32 = 100;
 /// Items on one page of a list when the caller doesn't say.
@@ -183,3 +185,16 @@ pub const REMARK_BYTES_MAX: usize = 500;
 pub const REDRIVE_AHEAD_MS_MAX: i64 = 7 * 24 * 60 * 60 * 1000;
 /// Type patterns that a replay may name.
 pub const REPLAY_TYPES_MAX: usize = 50;
+/// How long a rebuild that has reached its live projection waits before it looks again whether it may take its place, in
+/// milliseconds.
+pub const REBUILD_LOOK_MS: i64 = 200;
+/// How far behind the live projection a rebuild may be that asks it to wait for the moment of the switch, in events.
+pub const REBUILD_BEHIND_MAX: i64 = BATCH_EVENTS_MAX as i64;
+/// When a delivery is due that waits for something else than time, in milliseconds since the Unix epoch: the year 9999.
+pub const NEVER_MS: i64 = 253_402_300_799_000;
+/// How long after a generation was retired what is left of it may go, in milliseconds: no delivery to it is under way then.
+pub const RETIRED_MS: i64 = 60_000;
+/// Rows of a retired generation that one statement removes.
+pub const CLEAR_ROWS_MAX: u32 = 2_000;
+/// How long a function may take to remove some of a retired generation's rows, in milliseconds.
+pub const CLEAR_TIMEOUT_MS: u64 = 10_000;

@@ -10,11 +10,11 @@ use crate::{Error, lease};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
-    /// Its name.
+    /// Its name; that of a projection which is being built is the subscription's and the generation, `analytics~1`.
     pub subscription: String,
     /// Whether it is paused.
     pub paused: bool,
-    /// How often its function's projection was built anew.
+    /// The generation of its function's projection that its deliveries build.
     pub generation: i64,
     /// The place in the journal up to which it is settled.
     pub cursor: i64,
@@ -98,7 +98,8 @@ fn progress(mut row: Row, now_ms: i64) -> Result<Progress, Error> {
 /// # Errors
 /// What the database fails with.
 pub fn pause(host: &Host, subscription: &str, paused: bool) -> Result<bool, Error> {
-    let statement = "UPDATE subscriptions SET paused = ? WHERE name = ? RETURNING name";
-    let rows = host.execute(statement, vec![paused.into(), subscription.into()])?;
+    // A projection that is being built pauses with its subscription.
+    let statement = "UPDATE subscriptions SET paused = ? WHERE name = ? OR name LIKE ? || '~%' RETURNING name";
+    let rows = host.execute(statement, vec![paused.into(), subscription.into(), subscription.into()])?;
     Ok(!rows.is_empty())
 }

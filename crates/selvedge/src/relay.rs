@@ -17,11 +17,13 @@ mod pack;
 pub mod parcel;
 pub mod plan;
 pub(crate) mod publish;
+mod rebuild;
 mod record;
 mod replay;
+mod retire;
 pub mod settlement;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::subscription::Subscriptions;
@@ -30,6 +32,8 @@ use crate::{Error, Host, mutant};
 /// One relay. It lives as long as its component's instance.
 pub struct Relay {
     subscriptions: Subscriptions,
+    /// The same in the generations that a drain last saw them in, and those of projections that are being built.
+    current: RefCell<Subscriptions>,
     /// Whether every subscription is known to have its row.
     registered: Cell<bool>,
     /// Whether a drain of this instance is going on that will look again before it ends.
@@ -40,6 +44,7 @@ impl Relay {
     /// A relay for these subscriptions.
     pub fn new(subscriptions: Subscriptions) -> Rc<Self> {
         Rc::new(Self {
+            current: RefCell::new(subscriptions.clone()),
             subscriptions,
             registered: Cell::new(false),
             draining: Cell::new(false),

@@ -10,6 +10,7 @@
 //! - A step that succeeds after its timeout is compensated as well, whenever that is.
 //! - A compensation that is refused is commanded again after a while, under a new id. One whose attempts are used up, or
 //!   that gets no answer in time, is parked: it shows, and the others go on. An answer that comes later still counts.
+//! - An operator may have one that is parked after a refusal commanded once more.
 //! - One that got no answer is never commanded twice: the command is being delivered, or it is a dead letter that can be
 //!   redriven.
 
@@ -112,6 +113,8 @@ pub enum Input {
     },
     /// A timer came back.
     Timer(Timer),
+    /// An operator has what is parked after a refusal commanded once more.
+    Resume,
 }
 
 /// What another function's event says of a step.

@@ -4,7 +4,7 @@
 //! statement of a migration is idempotent, so that any number of components may meet a new database at once.
 
 use crate::host::{Row, Value};
-use crate::{Error, mutant};
+use crate::{Error, mutant, projection};
 
 /// The table that says which version each owner's tables have: `name`, `version`.
 pub const VERSION_TABLE: &str = "schema_version";
@@ -15,8 +15,8 @@ pub const OWNER: &str = KERNEL.owner;
 /// The version of the kernel's own tables that this program works with.
 pub const VERSION: i64 = KERNEL.version();
 
-/// The version of the kernel's tables in databases that a preview wrote before 0.1.0 was out.
-pub const PREVIEW: i64 = 1;
+/// The last version of the kernel's tables in databases that a preview wrote before 0.1.0 was out.
+pub const PREVIEW: i64 = 2;
 
 /// The tables of one owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +38,9 @@ impl Tables {
 /// The kernel's own tables.
 pub const KERNEL: Tables = Tables {
     owner: "selvedge",
-    // The first version was a preview's. Its tables aren't taken over: `check` says so.
+    // The first versions were previews'. Their tables aren't taken over: `ensure` says so.
     migrations: &[
+        &[],
         &[],
         &[
             // Every event ever accepted, in order. It is the outbox too: what a subscription still has to hear is what lies
@@ -69,8 +70,9 @@ pub const KERNEL: Tables = Tables {
         )",
             "INSERT INTO relay (id, token, awake_until_ms, collected_at_ms) VALUES (1, '', 0, 0) ON CONFLICT DO NOTHING",
             // How far each subscription is, who works for it and until when, up to where its done markers are gone
-            // (`collected`) and up to where they may be gone (`forgotten`). The generation counts how often its function's
-            // projection was built anew.
+            // (`collected`) and up to where they may be gone (`forgotten`). The generation is the one of its function's projection
+            // that its deliveries build. One that is being built has a row of its own, `<name>~<generation>`; its rate lets it
+            // go up to `allowed` by now, and anywhere once there is no such number.
             "CREATE TABLE IF NOT EXISTS subscriptions (
             name TEXT PRIMARY KEY,
             cursor INTEGER NOT NULL,
@@ -79,7 +81,8 @@ pub const KERNEL: Tables = Tables {
             collected INTEGER NOT NULL,
             forgotten INTEGER NOT NULL DEFAULT 0,
             paused INTEGER NOT NULL DEFAULT 0,
-            generation INTEGER NOT NULL DEFAULT 0
+            generation INTEGER NOT NULL DEFAULT 0,
+            allowed INTEGER
         )",
             // What isn't the happy path: deliveries to be tried again, scheduled for later, or held behind a failed event of
             // their stream; dead letters, and those that an operator discarded. What an operator did stays on record: how
@@ -119,7 +122,8 @@ pub const KERNEL: Tables = Tables {
             state TEXT NOT NULL
         )",
             // A walk over a part of the journal that brings a subscription what it lacks: from which position to which, how
-            // far it is, and when its next event may be due.
+            // far it is, and when its next event may be due. One that builds a function's projection anew says which
+            // function's, and under which generation.
             "CREATE TABLE IF NOT EXISTS replays (
             id TEXT PRIMARY KEY,
             subscription TEXT NOT NULL,
@@ -136,9 +140,16 @@ pub const KERNEL: Tables = Tables {
             created_at_ms INTEGER NOT NULL,
             changed_at_ms INTEGER NOT NULL,
             lease_token TEXT,
-            leased_until_ms INTEGER NOT NULL DEFAULT 0
+            leased_until_ms INTEGER NOT NULL DEFAULT 0,
+            function TEXT,
+            generation INTEGER
         )",
             "CREATE INDEX IF NOT EXISTS replays_state ON replays (state, next_at_ms)",
+            projection::TABLE,
+            projection::RETIRED,
+            projection::ON_BEGIN,
+            projection::ON_SWITCH,
+            projection::ON_CANCEL,
         ],
     ],
 };
@@ -157,7 +168,7 @@ pub fn ensure(execute: &mut Execute<'_>, tables: &[Tables]) -> Result<(), Error>
     for owned in all() {
         check(owned.owner, version_of(&found, owned.owner), owned.version())?;
     }
-    if version_of(&found, OWNER) == PREVIEW {
+    if is_preview(version_of(&found, OWNER)) {
         return Err(Error::PreviewSchema);
     }
     if all().all(|owned| version_of(&found, owned.owner) == owned.version()) {
@@ -181,6 +192,11 @@ pub fn check(owner: &str, found: i64, known: i64) -> Result<(), Error> {
         found,
         known,
     })
+}
+
+/// Whether a preview wrote a database whose kernel tables have this version; 0 is a new database.
+pub fn is_preview(found: i64) -> bool {
+    (1..=PREVIEW).contains(&found)
 }
 
 fn create_version_table(execute: &mut Execute<'_>) -> Result<(), Error> {
@@ -214,7 +230,7 @@ fn migrate(execute: &mut Execute<'_>, tables: &Tables, from: i64) -> Result<(), 
         let statement = mutant::cut(
             "effect_without_unique_key",
             *statement,
-            ",\n            UNIQUE (event_id, source)",
+            ",\n            UNIQUE (generation, event_id, source)",
         );
         execute(&statement, Vec::new())?;
     }

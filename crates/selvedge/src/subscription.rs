@@ -14,8 +14,8 @@ use serde::Deserialize;
 
 pub use self::broker::{Address, Broker};
 pub use self::filter::Filter;
-use crate::Error;
 use crate::retry::RetryPolicy;
+use crate::{Error, projection};
 
 /// Where the subscriptions are written.
 pub const FILE: &str = "subscriptions.toml";
@@ -29,8 +29,11 @@ pub struct Subscriptions {
 /// Who hears what, and how it is brought there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subscription {
-    /// Its name: unique, kebab-case. Cursor, retries and done markers belong to it.
+    /// Its name: unique, kebab-case. Cursor, retries and done markers belong to it. That of a projection which is being built
+    /// is the [`projection::name_of`] its generation.
     pub name: String,
+    /// The generation of its function's projection that its deliveries build.
+    pub generation: i64,
     /// Which types of event it hears.
     pub types: Vec<TypePattern>,
     /// What an event of these types must meet to be heard: its `match`.
@@ -182,6 +185,40 @@ impl Subscriptions {
         })
     }
 
+    /// These subscriptions as the database has them, which knows the generation of each and has a further one for every
+    /// projection that is being built. `None` when they are `current` already.
+    pub(crate) fn in_generations<'r>(
+        &self,
+        rows: impl Iterator<Item = (&'r str, i64)> + Clone,
+        current: &Self,
+    ) -> Option<Self> {
+        let known = |(name, _): &(&str, i64)| self.get(projection::subscription_of(name)).is_some();
+        let rows = rows.filter(known);
+        let is_current = |(name, generation): (&str, i64)| {
+            let subscription = current.get(name);
+            subscription.is_some_and(|subscription| subscription.generation == generation)
+        };
+        let being_built = rows.clone().filter(|(name, _)| projection::is_being_built(name));
+        let built_now = current.iter().filter(|subscription| subscription.is_being_built());
+        if rows.clone().all(is_current) && being_built.clone().count() == built_now.count() {
+            return None;
+        }
+        let mut all = self.all.clone();
+        for (name, generation) in rows {
+            match all.iter_mut().find(|subscription| subscription.name == name) {
+                Some(subscription) => Arc::make_mut(subscription).generation = generation,
+                None => all.extend(self.get(projection::subscription_of(name)).map(|live| {
+                    Arc::new(Subscription {
+                        name: name.to_owned(),
+                        generation,
+                        ..Subscription::clone(live)
+                    })
+                })),
+            }
+        }
+        Some(Self { all })
+    }
+
     /// The components that subscriptions are for, each with the line that names it: every one must be in spin.toml.
     pub fn components(&self) -> impl Iterator<Item = (&str, usize)> {
         self.all.iter().filter_map(|subscription| match &subscription.target {
@@ -232,10 +269,10 @@ impl Subscription {
     }
 
     /// Under which names its events are marked as done: each of those who must be.
-    pub fn marked_by(&self) -> &[String] {
+    pub fn marked_by(&self) -> Vec<String> {
         match self.consumers() {
-            [] => std::slice::from_ref(&self.name),
-            consumers => consumers,
+            [] => vec![projection::name_of(self.configured_name(), self.generation)],
+            consumers => consumers.to_vec(),
         }
     }
 
@@ -254,6 +291,16 @@ impl Subscription {
     /// Whether a stream's events take effect one after the other.
     pub fn is_ordered(&self) -> bool {
         self.order == Order::Stream
+    }
+
+    /// Whether it builds a generation that nobody reads yet.
+    pub fn is_being_built(&self) -> bool {
+        projection::is_being_built(&self.name)
+    }
+
+    /// Its name in subscriptions.toml.
+    pub fn configured_name(&self) -> &str {
+        projection::subscription_of(&self.name)
     }
 
     /// Whether it hears events of this type.

@@ -121,8 +121,15 @@ impl<'m> Message<'m> {
     }
 }
 
-/// Sends one event, and says what became of it.
-pub(crate) async fn send(host: &Host, url: &str, secrets: &Secrets, message: Message<'_>, timeout_ms: u64) -> Outcome {
+/// Sends one event, and says what became of it, and before when the receiver wants no other attempt, in milliseconds since the
+/// Unix epoch.
+pub(crate) async fn send(
+    host: &Host,
+    url: &str,
+    secrets: &Secrets,
+    message: Message<'_>,
+    timeout_ms: u64,
+) -> (Outcome, Option<i64>) {
     let timestamp_s = host.now_ms().div_euclid(1_000);
     let signature = secrets.sign(&message.id, timestamp_s, &message.body);
     let call = Call::post(url, MEDIA_TYPE, message.body)
@@ -131,11 +138,16 @@ pub(crate) async fn send(host: &Host, url: &str, secrets: &Secrets, message: Mes
         .header(SIGNATURE, signature)
         .traced(message.trace);
     let target = call.target();
-    match host.send_within(call, timeout_ms).await {
-        Ok(answer) => outcome(&target, answer.status),
+    let outcome = match host.send_within(call, timeout_ms).await {
+        Ok(answer) => {
+            let now_ms = host.now_ms();
+            let not_before_ms = answer.retry_after_ms(now_ms).map(|wait_ms| now_ms + wait_ms);
+            return (outcome(&target, answer.status), not_before_ms);
+        }
         Err(Error::Unreachable { detail, .. }) if detail.contains("HttpRequestDenied") => Outcome::retry(format!(
             "the relay may not reach {target}: add it to the relay's allowed_outbound_hosts in spin.toml"
         )),
         Err(error) => Outcome::retry(error.to_string()),
-    }
+    };
+    (outcome, None)
 }

@@ -43,6 +43,7 @@ impl Scene {
                 };
                 let status = StatusCode::from_u16(status).expect("a status");
                 Ok(Answer {
+                    retry_after: None,
                     status,
                     body: Vec::new(),
                 })

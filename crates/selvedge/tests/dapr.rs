@@ -44,6 +44,7 @@ fn world(topics: &'static str, answer: impl Fn(&Call) -> (u16, String) + 'static
             let status = StatusCode::from_u16(status).expect("a status");
             Ok(Answer {
                 status,
+                retry_after: None,
                 body: body.into_bytes(),
             })
         })
@@ -226,6 +227,7 @@ fn a_target_with_a_path_gets_everything_there() {
         Box::pin(async {
             Ok(Answer {
                 status: StatusCode::OK,
+                retry_after: None,
                 body: Vec::new(),
             })
         })

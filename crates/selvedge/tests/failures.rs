@@ -95,6 +95,7 @@ fn an_event_that_kills_its_function_takes_no_other_with_it() {
             if String::from_utf8_lossy(&call.body).contains("\"id\":\"poison\"") {
                 return Ok(Answer {
                     status: StatusCode::INTERNAL_SERVER_ERROR,
+                    retry_after: None,
                     body: Vec::new(),
                 });
             }
@@ -155,6 +156,7 @@ fn an_answer_that_is_no_answer_is_a_failed_attempt() {
             Box::pin(async move {
                 Ok(Answer {
                     status: StatusCode::OK,
+                    retry_after: None,
                     body: body.to_vec(),
                 })
             })

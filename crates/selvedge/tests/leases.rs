@@ -73,6 +73,7 @@ fn a_relay_that_was_stalled_past_its_lease_changes_nothing() {
                 host.wait(9_000).await;
                 return Ok(Answer {
                     status: StatusCode::INTERNAL_SERVER_ERROR,
+                    retry_after: None,
                     body: Vec::new(),
                 });
             }

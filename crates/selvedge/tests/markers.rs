@@ -55,6 +55,7 @@ fn replay_from(world: &Rc<World>, id: &str, position: i64) {
         start: Start::Position(position),
         types: Vec::new(),
         mode: Mode::Redeliver,
+        function: None,
         rate_per_second: 1_000,
     };
     replay::create(&world.host(), &new)

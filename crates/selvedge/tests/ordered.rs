@@ -140,6 +140,7 @@ fn a_poison_event_that_kills_its_function_is_parked_and_the_others_come_in_order
             if String::from_utf8_lossy(&call.body).contains("\"a#2\"") {
                 let status = StatusCode::INTERNAL_SERVER_ERROR;
                 return Ok(Answer {
+                    retry_after: None,
                     status,
                     body: Vec::new(),
                 });
@@ -232,7 +233,7 @@ proptest! {
             called.set(called.get() + 1);
             let (function, fate) = (function.clone(), whole.get(called.get() - 1).copied());
             Box::pin(async move {
-                let lost = Answer { status: StatusCode::BAD_GATEWAY, body: Vec::new() };
+                let lost = Answer { status: StatusCode::BAD_GATEWAY, retry_after: None, body: Vec::new() };
                 match fate {
                     Some(0) => Ok(lost),
                     // It had its effect, and its answer was lost.

@@ -65,6 +65,7 @@ fn an_event_that_is_appended_while_the_relay_is_awake_needs_no_bell() {
         Box::pin(async {
             Ok(Answer {
                 status: StatusCode::OK,
+                retry_after: None,
                 body: body.to_vec(),
             })
         })

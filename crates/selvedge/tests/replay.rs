@@ -19,6 +19,7 @@ fn new(id: &str, start: Start) -> New {
         start,
         types: Vec::new(),
         mode: Mode::Redeliver,
+        function: None,
         rate_per_second: 1_000,
     }
 }

@@ -299,6 +299,40 @@ fn a_compensation_is_commanded_again_only_when_it_was_refused() {
 }
 
 #[test]
+fn what_is_parked_after_a_refusal_is_commanded_once_more_for_an_operator() {
+    let mut run = Run::started();
+    run.answer(FLIGHT, Answer::Succeeded);
+    assert_eq!(run.hear(&Input::Resume), Ok(vec![]), "nothing is parked");
+    run.answer(VISA, Answer::Failed);
+    let command = Action::Compensate { step: FLIGHT };
+    for wait_ms in [10_000, 20_000, 0] {
+        assert_eq!(run.hear(&Input::Resume), Ok(vec![]), "it is being undone");
+        run.answer(FLIGHT, Answer::CompensationRefused);
+        run.pass_ms(wait_ms);
+    }
+    assert_eq!((run.status(FLIGHT), run.count(&command)), (StepStatus::Parked, 3));
+
+    run.hear(&Input::Resume).expect("no timer");
+    assert_eq!((run.status(FLIGHT), run.count(&command)), (StepStatus::Compensating, 4));
+    assert!(!run.state.has_parked());
+    run.answer(FLIGHT, Answer::CompensationRefused);
+    assert_eq!(run.status(FLIGHT), StepStatus::Parked, "an operator's attempt is one");
+    run.hear(&Input::Resume).expect("no timer");
+    run.answer(FLIGHT, Answer::Compensated);
+    assert_eq!((run.status(FLIGHT), run.ends()), (StepStatus::Compensated, 1));
+}
+
+#[test]
+fn what_is_parked_without_an_answer_is_not_commanded_twice() {
+    let mut run = Run::started();
+    run.answer(FLIGHT, Answer::Succeeded);
+    run.answer(VISA, Answer::Failed);
+    run.pass_ms(COMPENSATION_TIMEOUT_MS);
+    assert_eq!(run.status(FLIGHT), StepStatus::Parked);
+    assert_eq!(run.hear(&Input::Resume), Ok(vec![]));
+}
+
+#[test]
 fn a_compensation_without_an_answer_is_parked_and_the_others_go_on() {
     let mut run = Run::started();
     run.answer(FLIGHT, Answer::Succeeded);

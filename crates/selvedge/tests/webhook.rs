@@ -31,18 +31,28 @@ timeout = "10s"
 
 /// A relay whose webhook answers each request with what `status` says.
 fn world(secrets: &str, lines: &str, status: impl Fn(&Call) -> u16 + 'static) -> (Rc<World>, Rc<Relay>) {
+    world_that_defers(secrets, lines, move |call| (status(call), None))
+}
+
+/// The same, where `answer` says what its `Retry-After` is too.
+fn world_that_defers(
+    secrets: &str,
+    lines: &str,
+    answer: impl Fn(&Call) -> (u16, Option<&'static str>) + 'static,
+) -> (Rc<World>, Rc<Relay>) {
     let world = World::new(&[]);
     let relay = world.relay(&format!("{HOOK}{lines}\n"));
     world
         .variables
         .borrow_mut()
         .insert("webhook_secret".to_owned(), secrets.to_owned());
-    let status = Rc::new(status);
     world.calls_of("https://hooks.example", move |_, call| {
-        let status = StatusCode::from_u16(status(&call)).expect("a status");
+        let (status, retry_after) = answer(&call);
+        let status = StatusCode::from_u16(status).expect("a status");
         Box::pin(async move {
             Ok(Answer {
                 status,
+                retry_after: retry_after.map(str::to_owned),
                 body: Vec::new(),
             })
         })
@@ -120,6 +130,46 @@ fn while_a_secret_is_replaced_both_verify() {
     let request = &requests(&world)[0];
     assert!(verifies(request, NEW, world.now_ms()) && verifies(request, OLD, world.now_ms()));
     assert_eq!(header(request, "webhook-signature").split(' ').count(), 2);
+}
+
+#[test]
+fn a_receiver_that_asks_for_time_gets_it() {
+    for (retry_after, wait_s) in [
+        ("30", 30),
+        ("Thu, 01 Jan 2026 00:02:00 GMT", 120),
+        ("1000000", 3_600),
+        ("soon", 1),
+    ] {
+        let times = Rc::new(Cell::new(0));
+        let (world, relay) = world_that_defers(NEW, "", move |_| {
+            times.set(times.get() + 1);
+            if times.get() == 1 {
+                (429, Some(retry_after))
+            } else {
+                (200, None)
+            }
+        });
+        append(&world, ["1"], "todos.task.created");
+        let begun_ms = world.now_ms();
+        relay.ring(&world.host());
+        world.run_until_ms(begun_ms);
+        let due_ms: i64 = world.rows("SELECT due_at_ms FROM exceptions")[0]
+            .parse()
+            .expect("a number");
+        assert_eq!(due_ms, begun_ms + wait_s * 1_000, "{retry_after}");
+        world.set_now_ms(due_ms - 1);
+        drain_for(&world, &relay, due_ms - 1);
+        assert_eq!(requests(&world).len(), 1, "{retry_after}");
+        world.set_now_ms(due_ms);
+        drain(&world, &relay);
+        assert_eq!(requests(&world).len(), 2, "{retry_after}");
+    }
+}
+
+/// Has the relay look for work up to a time.
+fn drain_for(world: &Rc<World>, relay: &Rc<Relay>, end_ms: i64) {
+    relay.ring(&world.host());
+    world.run_until_ms(end_ms);
 }
 
 #[test]

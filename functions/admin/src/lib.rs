@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 use selvedge::http::{Call, Method, Problem, Request, Response};
 use selvedge::progress::{self, Progress};
+use selvedge::projection::subscription_of;
 use selvedge::replay::{self, Replay};
 use selvedge::subscription::Subscriptions;
 use selvedge::{Error, Function, Host, bell, limits, relay};
@@ -61,7 +62,7 @@ async fn subscriptions(host: Host, _request: Request) -> Result<Response, Proble
         }
     }
     let view = |progress: Progress| View {
-        configured: configured.get(&progress.subscription).is_some(),
+        configured: configured.get(subscription_of(&progress.subscription)).is_some(),
         replays: replays.remove(&progress.subscription).unwrap_or_default(),
         progress,
     };

@@ -3,7 +3,7 @@
 use selvedge::http::{FieldProblem, Problem, Request, Response, StatusCode, header};
 use selvedge::idempotency::Key;
 use selvedge::replay::{self, Mode, New, Replay, Start, State};
-use selvedge::subscription::Subscriptions;
+use selvedge::subscription::{Subscriptions, Target};
 use selvedge::{Host, Timestamp, TypePattern, bell, limits, relay};
 use serde::Deserialize;
 use serde_json::json;
@@ -31,10 +31,7 @@ pub async fn create(host: Host, request: Request) -> Result<Response, Problem> {
     let new = checked(&host, wanted, key.as_ref(), &subscriptions)?;
     relay::register(&host, &subscriptions)?;
     let Some(replay) = replay::create(&host, &new)? else {
-        let max = limits::REPLAYS_MAX;
-        return Err(Problem::conflict(format!(
-            "{max} replays are running, and no more may. Wait for one to end, or cancel one."
-        )));
+        return Err(no_room(&new));
     };
     if replay.digest != new.digest {
         return Err(Problem::key_reused());
@@ -42,6 +39,17 @@ pub async fn create(host: Host, request: Request) -> Result<Response, Problem> {
     bell::ring(&host);
     let location = format!("/admin/replay/{}", replay.id);
     Ok(Response::json(StatusCode::ACCEPTED, &replay).header(header::LOCATION, location))
+}
+
+fn no_room(new: &New) -> Problem {
+    let max = limits::REPLAYS_MAX;
+    Problem::conflict(match &new.function {
+        None => format!("{max} replays are running, and no more may. Wait for one to end, or cancel one."),
+        Some(function) => format!(
+            "{function} keeps no projection that can be built anew, or it is being built anew now, or {max} replays are \
+             running. GET /admin/replay shows them: wait for one to end, or cancel one."
+        ),
+    })
 }
 
 fn checked(host: &Host, wanted: NewReplay, key: Option<&Key>, known: &Subscriptions) -> Result<New, Problem> {
@@ -53,6 +61,7 @@ fn checked(host: &Host, wanted: NewReplay, key: Option<&Key>, known: &Subscripti
     let start = match (wanted.from_position, wanted.from_time) {
         (Some(position), None) if position >= 1 => Start::Position(position),
         (None, Some(time)) => Start::Time(time),
+        (None, None) if wanted.mode == Mode::Rebuild => Start::Position(1),
         _ => {
             let detail = "say where to begin: either `fromPosition`, from 1 on, or `fromTime`";
             problems.push(FieldProblem::new("fromPosition", detail));
@@ -63,6 +72,10 @@ fn checked(host: &Host, wanted: NewReplay, key: Option<&Key>, known: &Subscripti
         let detail = format!("may be {} patterns at most", limits::REPLAY_TYPES_MAX);
         problems.push(FieldProblem::new("types", detail));
     }
+    let function = match wanted.mode {
+        Mode::Redeliver => None,
+        Mode::Rebuild => function_of(&wanted, known, &mut problems),
+    };
     let rate_per_second = checked_rate(wanted.rate_per_second, &mut problems);
     Problem::refuse_any(problems)?;
     Ok(New {
@@ -72,8 +85,28 @@ fn checked(host: &Host, wanted: NewReplay, key: Option<&Key>, known: &Subscripti
         start,
         types: wanted.types,
         mode: wanted.mode,
+        function,
         rate_per_second,
     })
+}
+
+/// The function whose projection is to be built anew: all that it hears must come by this subscription.
+fn function_of(wanted: &NewReplay, known: &Subscriptions, problems: &mut Vec<FieldProblem>) -> Option<String> {
+    if !wanted.types.is_empty() {
+        let detail = "can't be chosen for a rebuild: it brings all that the subscription hears";
+        problems.push(FieldProblem::new("types", detail));
+    }
+    let target = &known.get(&wanted.subscription)?.target;
+    let Target::Function { component } = target else {
+        let detail = "has a target outside of the application: there is no projection of ours to build anew";
+        problems.push(FieldProblem::new("subscription", detail));
+        return None;
+    };
+    if known.iter().filter(|other| other.target == *target).count() > 1 {
+        let detail = format!("isn't the only one for {component}: its projection can't be built anew from one of them");
+        problems.push(FieldProblem::new("subscription", detail));
+    }
+    Some(component.clone())
 }
 
 /// The newest replays first.
@@ -93,7 +126,13 @@ pub async fn cancel(host: Host, request: Request) -> Result<Response, Problem> {
 
 /// Lets a cancelled replay go on where it was. Doing so again changes nothing.
 pub async fn resume(host: Host, request: Request) -> Result<Response, Problem> {
-    let resumed = not_done(replay::resume(&host, request.parameter("id"))?)?;
+    let resumed = replay::resume(&host, request.parameter("id"))?;
+    let is_gone = |replay: &Replay| replay.mode == Mode::Rebuild && replay.state == State::Cancelled;
+    if resumed.as_ref().is_some_and(is_gone) {
+        let detail = "This rebuild was cancelled, and what it had built is gone. Begin a new one.";
+        return Err(Problem::conflict(detail));
+    }
+    let resumed = not_done(resumed)?;
     bell::ring(&host);
     Ok(resumed)
 }

@@ -1,10 +1,12 @@
 //! Analytics: how many events of which type happened on which day.
 //!
 //! Each event is counted once: the row that says that it was counted and the count itself are changed by one statement,
-//! the second through a trigger. Reads take the counts as they are and count nothing.
+//! the second through a trigger. Reads take the counts as they are and count nothing. All of it can be counted anew beside
+//! that, as the next generation of the projection.
 
 use selvedge::host::placeholders;
 use selvedge::http::{Problem, Request, Response};
+use selvedge::projection::{self, Generation, Projection};
 use selvedge::schema::Tables;
 use selvedge::{Error, Event, Function, Host, Outcome, Timestamp};
 use serde::Serialize;
@@ -16,23 +18,33 @@ const TABLES: Tables = Tables {
     owner: "analytics",
     migrations: &[&[
         "CREATE TABLE IF NOT EXISTS analytics_counted (
+            generation INTEGER NOT NULL,
             event_id TEXT NOT NULL,
             source TEXT NOT NULL,
             type TEXT NOT NULL,
             day TEXT NOT NULL,
-            PRIMARY KEY (event_id, source)
+            PRIMARY KEY (generation, event_id, source)
         ) WITHOUT ROWID",
         "CREATE TABLE IF NOT EXISTS analytics_counts (
+            generation INTEGER NOT NULL,
             type TEXT NOT NULL,
             day TEXT NOT NULL,
             count INTEGER NOT NULL,
-            PRIMARY KEY (type, day)
+            PRIMARY KEY (generation, type, day)
         )",
         "CREATE TRIGGER IF NOT EXISTS analytics_count AFTER INSERT ON analytics_counted BEGIN
-            INSERT INTO analytics_counts (type, day, count) VALUES (NEW.type, NEW.day, 1)
-            ON CONFLICT (type, day) DO UPDATE SET count = count + 1;
+            INSERT INTO analytics_counts (generation, type, day, count) VALUES (NEW.generation, NEW.type, NEW.day, 1)
+            ON CONFLICT (generation, type, day) DO UPDATE SET count = count + 1;
         END",
+        "INSERT INTO projections (function, generation) VALUES ('analytics', 0) ON CONFLICT DO NOTHING",
     ]],
+};
+
+const PROJECTION: Projection = Projection {
+    tables: &[
+        ("analytics_counted", "event_id, source"),
+        ("analytics_counts", "type, day"),
+    ],
 };
 
 /// Types and days on one answer.
@@ -43,16 +55,17 @@ fn function() -> Function {
         .publishes(&[])
         .tables(TABLES)
         .get("/analytics/events", counts)
-        .effect(count)
+        .projection(PROJECTION, count)
 }
 
-async fn count(host: Host, events: Vec<Event>) -> Result<Vec<Outcome>, Error> {
+async fn count(host: Host, generation: Generation, events: Vec<Event>) -> Result<Vec<Outcome>, Error> {
     let statement = format!(
-        "INSERT INTO analytics_counted (event_id, source, type, day) VALUES {} ON CONFLICT DO NOTHING",
-        placeholders(events.len(), 4)
+        "INSERT INTO analytics_counted (generation, event_id, source, type, day) VALUES {} ON CONFLICT DO NOTHING",
+        placeholders(events.len(), 5)
     );
     let row = |event: &Event| {
         [
+            generation.number.into(),
             (*event.id).into(),
             (*event.source).into(),
             (*event.event_type).into(),
@@ -87,8 +100,11 @@ async fn counts(host: Host, request: Request) -> Result<Response, Problem> {
     {
         return Err(Problem::bad_request("`day` must be a day such as 2026-01-31."));
     }
-    let statement = "SELECT type, day, count, SUM(count) OVER () FROM analytics_counts
-        WHERE (type = ? OR ? IS NULL) AND (day = ? OR ? IS NULL) ORDER BY day DESC, type LIMIT ?";
+    let statement = format!(
+        "SELECT type, day, count, SUM(count) OVER () FROM analytics_counts
+         WHERE generation = {} AND (type = ? OR ? IS NULL) AND (day = ? OR ? IS NULL) ORDER BY day DESC, type LIMIT ?",
+        projection::live("analytics")
+    );
     let parameters = vec![
         event_type.clone().into(),
         event_type.into(),
@@ -97,7 +113,7 @@ async fn counts(host: Host, request: Request) -> Result<Response, Problem> {
         COUNTS_MAX.into(),
     ];
     let (mut counts, mut total) = (Vec::new(), 0);
-    for mut row in host.execute(statement, parameters)? {
+    for mut row in host.execute(&statement, parameters)? {
         counts.push(Count {
             event_type: row.text()?,
             day: row.text()?,

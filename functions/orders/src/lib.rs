@@ -9,6 +9,7 @@ mod order;
 mod validation;
 mod view;
 
+use selvedge::bearer;
 use selvedge::decide::{self, Context};
 use selvedge::http::{Problem, Request, Response};
 use selvedge::idempotency::Key;
@@ -28,6 +29,7 @@ fn function() -> Function {
         .subscribes(&["orders.timer.set", "payments.*.*", "shipping.*.*"])
         .post("/orders", place)
         .get("/orders/:id", show)
+        .post("/orders/:id/resume", resume)
         .effect(hear)
 }
 
@@ -54,6 +56,22 @@ async fn show(host: Host, request: Request) -> Result<Response, Problem> {
     Ok(Response::ok(&view).etag(order.version))
 }
 
+/// An operator has a parked compensation commanded once more, say because the provider has put right what it refused.
+async fn resume(host: Host, request: Request) -> Result<Response, Problem> {
+    bearer::check(&host, &request, "admin_token").await?;
+    let id = request.parameter("id");
+    let key = Key::of(&request, Order::SOURCE)?;
+    let context = Context {
+        key: key.as_ref(),
+        trace: request.header("traceparent"),
+        ..Context::default()
+    };
+    let now = Timestamp::from_unix_ms(host.now_ms());
+    let resumed = decide::change::<Order>(&host, id, &Command::Resume { now }, context)?;
+    let view = View::of(id, &resumed, &[])?.ok_or(Refusal::NoSuchOrder)?;
+    Ok(Response::accepted(format!("/orders/{id}"), &view).etag(resumed.version))
+}
+
 async fn hear(host: Host, events: Vec<Event>) -> Result<Vec<Outcome>, Error> {
     Ok(events.iter().map(|event| advance(&host, event)).collect())
 }
@@ -75,7 +93,7 @@ fn advance(host: &Host, event: &Event) -> Outcome {
         Err(rejection) => rejection.outcome(|refusal| match refusal {
             Refusal::NotDue(not_due) => Outcome::retry(not_due.to_string()),
             Refusal::NoSuchOrder => Outcome::drop(format!("there is no order {id}")),
-            Refusal::AlreadyPlaced => Outcome::retry("the command is refused"),
+            Refusal::AlreadyPlaced | Refusal::NothingToResume => Outcome::retry("the command is refused"),
         }),
     }
 }

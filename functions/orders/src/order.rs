@@ -53,6 +53,10 @@ pub enum Command {
         input: Input,
         now: Timestamp,
     },
+    /// An operator wants what is parked to be tried once more.
+    Resume {
+        now: Timestamp,
+    },
 }
 
 /// Why a command is refused.
@@ -60,6 +64,7 @@ pub enum Command {
 pub enum Refusal {
     NoSuchOrder,
     AlreadyPlaced,
+    NothingToResume,
     NotDue(NotDue),
 }
 
@@ -75,10 +80,14 @@ impl Entity for Order {
             (Command::Place { content, now }, None) => {
                 (content, Some(NewEvent::new(PLACED, content)), &Input::Start, *now)
             }
-            (Command::Hear { .. }, None) => return Err(Refusal::NoSuchOrder),
+            (Command::Hear { .. } | Command::Resume { .. }, None) => return Err(Refusal::NoSuchOrder),
+            (Command::Resume { now }, Some(content)) => (content, None, &Input::Resume, *now),
             (Command::Hear { input, now }, Some(content)) => (content, None, input, *now),
         };
         let actions = FULFILMENT.apply(&self.saga, input, now).map_err(Refusal::NotDue)?;
+        if actions.is_empty() && matches!(command, Command::Resume { .. }) {
+            return Err(Refusal::NothingToResume);
+        }
         let event = |action: &Action| FULFILMENT.event(action, |action| content.told_with(action));
         Ok(placed.into_iter().chain(actions.iter().map(event)).collect())
     }
@@ -120,6 +129,10 @@ impl From<Refusal> for Problem {
         match refusal {
             Refusal::NoSuchOrder => Self::not_found("There is no order with this id."),
             Refusal::AlreadyPlaced => Self::conflict("There is an order with this id already."),
+            Refusal::NothingToResume => Self::conflict(
+                "Nothing of this order is parked after a refusal, or something of it is being undone. A compensation that \
+                 got no answer is still being delivered, or is a dead letter of `payments` or `shipping`: redrive it.",
+            ),
             Refusal::NotDue(not_due) => Self::internal(not_due, true),
         }
     }

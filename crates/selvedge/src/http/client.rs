@@ -2,7 +2,7 @@
 
 use http::{HeaderName, Method, StatusCode};
 
-use crate::{Error, trace};
+use crate::{Error, limits, trace};
 
 /// An HTTP request to someone else.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,11 +81,43 @@ impl Call {
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
+    /// The `Retry-After` header as it came, if there is one.
+    pub retry_after: Option<String>,
     /// The body, of at most [`crate::limits::ANSWER_BODY_BYTES_MAX`] bytes.
     pub body: Vec<u8>,
 }
 
 impl Answer {
+    /// How long its sender asks to be left alone, in milliseconds: the `Retry-After` of a 429 or a 503, as seconds or as a
+    /// date. What is longer than [`limits::RETRY_AFTER_MS_MAX`] counts as that; a date that has passed, and what is neither,
+    /// ask for nothing.
+    ///
+    /// ```
+    /// use selvedge::http::{Answer, StatusCode};
+    ///
+    /// let busy = Answer { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: Some("120".into()), body: Vec::new() };
+    /// assert_eq!(busy.retry_after_ms(0), Some(120_000));
+    /// ```
+    pub fn retry_after_ms(&self, now_ms: i64) -> Option<i64> {
+        if !matches!(
+            self.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            return None;
+        }
+        let text = self.retry_after.as_deref()?.trim();
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let wait_ms = if is_number {
+            // A number that is too large for any type is a long time too.
+            text.parse::<i64>().unwrap_or(i64::MAX).saturating_mul(1_000)
+        } else {
+            let date = httpdate::parse_http_date(text).ok()?;
+            let since_epoch = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+            i64::try_from(since_epoch.as_millis()).ok()?.saturating_sub(now_ms)
+        };
+        (wait_ms > 0).then_some(wait_ms.min(limits::RETRY_AFTER_MS_MAX))
+    }
+
     /// The answer itself when its status is a success.
     ///
     /// # Errors
@@ -104,6 +136,38 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retry_after_is_read_as_seconds_or_as_a_date() {
+        let now_ms = 1_767_225_600_000;
+        let wait_ms = |status, text: &str| {
+            let answer = Answer {
+                status,
+                retry_after: Some(text.to_owned()),
+                body: Vec::new(),
+            };
+            answer.retry_after_ms(now_ms)
+        };
+        let busy = |text| wait_ms(StatusCode::TOO_MANY_REQUESTS, text);
+        assert_eq!(busy("1"), Some(1_000));
+        assert_eq!(busy(" 90 "), Some(90_000));
+        assert_eq!(busy("Thu, 01 Jan 2026 00:01:00 GMT"), Some(60_000));
+        for long in ["999999999", "99999999999999999999999", "Fri, 01 Jan 2100 00:00:00 GMT"] {
+            assert_eq!(busy(long), Some(limits::RETRY_AFTER_MS_MAX), "{long}");
+        }
+        for nothing in [
+            "",
+            "0",
+            "-5",
+            "1.5",
+            "soon",
+            "Wed, 31 Dec 2025 23:59:00 GMT",
+            "Thu, 99 Jan 2026 00:00:00 GMT",
+        ] {
+            assert_eq!(busy(nothing), None, "{nothing}");
+        }
+        assert_eq!(wait_ms(StatusCode::INTERNAL_SERVER_ERROR, "60"), None);
+    }
 
     #[test]
     fn the_target_has_no_path_and_no_query() {

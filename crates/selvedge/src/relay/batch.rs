@@ -48,10 +48,14 @@ pub struct Turn<'t> {
     pub subscription: &'t Subscription,
     /// The position up to which it is settled.
     pub cursor: i64,
+    /// The last position that it may go to.
+    pub end: i64,
     /// How many events it may have.
     pub size: u32,
     /// The streams that are held up, when the subscription is ordered.
     pub blocked: &'t HashSet<Rc<str>>,
+    /// The positions of events that the live subscription isn't done with, when its projection is being built anew.
+    pub unsettled: &'t HashSet<i64>,
     /// The time.
     pub now_ms: i64,
 }
@@ -69,7 +73,7 @@ pub fn next(turn: &Turn<'_>, range: &[Encoded]) -> Batch {
     for (place, event) in range
         .iter()
         .enumerate()
-        .filter(|(_, event)| event.position > turn.cursor)
+        .filter(|(_, event)| event.position > turn.cursor && event.position <= turn.end)
     {
         let heard = turn.hears(event);
         if heard != Ok(false) {
@@ -80,7 +84,7 @@ pub fn next(turn: &Turn<'_>, range: &[Encoded]) -> Batch {
                 }
                 break;
             }
-            if let Some(why) = heard.err().or_else(|| turn.put_off(event)) {
+            if let Some(why) = turn.wait(event).or_else(|| heard.err()).or_else(|| turn.put_off(event)) {
                 batch.aside.push((place, why));
             } else if turn.subscription.is_one_per_stream() && !streams.insert(&event.stream) {
                 break;
@@ -107,9 +111,17 @@ impl Turn<'_> {
         event.meets(self.subscription)
     }
 
+    /// Whether it waits until it is known what becomes of it in the live projection.
+    fn wait(&self, event: &Encoded) -> Option<Why> {
+        let due_at_ms = limits::NEVER_MS;
+        self.unsettled
+            .contains(&event.position)
+            .then_some(Why::Scheduled { due_at_ms })
+    }
+
     /// Why an event isn't delivered now, if it isn't.
     fn put_off(&self, event: &Encoded) -> Option<Why> {
-        if let Some(why) = event.expired(self.now_ms) {
+        if let Some(why) = event.expired(self.subscription, self.now_ms) {
             return Some(why);
         }
         match event.deliver_at_ms {
@@ -137,12 +149,15 @@ impl Encoded {
         match self.meets(subscription) {
             Err(why) => Some(why),
             Ok(false) => Some(Why::Unheard),
-            Ok(true) => self.expired(now_ms),
+            Ok(true) => self.expired(subscription, now_ms),
         }
     }
 
-    /// Why it isn't delivered any more, once it has expired.
-    fn expired(&self, now_ms: i64) -> Option<Why> {
+    /// Why it isn't delivered any more, once it has expired. What was delivered in time is part of a projection for good.
+    fn expired(&self, subscription: &Subscription, now_ms: i64) -> Option<Why> {
+        if subscription.is_being_built() {
+            return None;
+        }
         let expires_at_ms = self.expires_at_ms.filter(|expires_at_ms| *expires_at_ms <= now_ms)?;
         let reason = format!("it expired at {}", Timestamp::from_unix_ms(expires_at_ms));
         Some(Why::Dead { reason })
@@ -210,7 +225,10 @@ mod tests {
             let (mut cursor, mut brought, mut put_off) = (0, Vec::new(), Vec::new());
             while cursor < head {
                 let blocked = HashSet::new();
-                let turn = Turn { subscription: &subscription, cursor, size, blocked: &blocked, now_ms: 0 };
+                let turn = Turn {
+                    subscription: &subscription, cursor, end: head, size, blocked: &blocked, unsettled: &HashSet::new(),
+                    now_ms: 0,
+                };
                 let batch = next(&turn, &events);
                 prop_assert!(batch.cursor_after > cursor, "every batch moves the cursor");
                 prop_assert!(batch.places.len() + batch.aside.len() <= size as usize);

@@ -117,7 +117,8 @@ fn claim_followers(host: &Host, heads: &[&Claimed], token: &str, now_ms: i64) ->
 fn read(host: &Host, subscriptions: &Subscriptions, token: &str) -> Result<Vec<Claimed>, Error> {
     let statement = format!(
         "SELECT exceptions.subscription, exceptions.attempt, exceptions.earlier_attempts, exceptions.isolated,
-                CASE exceptions.state WHEN 'held' THEN 1 ELSE 0 END, {}
+                CASE exceptions.state WHEN 'held' THEN 1 ELSE 0 END,
+                (SELECT generation FROM subscriptions WHERE name = exceptions.subscription), {}
          FROM exceptions JOIN journal ON journal.position = exceptions.position
          WHERE exceptions.lease_token = ? AND exceptions.state IN ('retry', 'scheduled', 'held')
          ORDER BY exceptions.position",
@@ -133,9 +134,13 @@ fn read(host: &Host, subscriptions: &Subscriptions, token: &str) -> Result<Vec<C
             attempts
         };
         let (isolated, follows) = (row.integer()? != 0, row.integer()? != 0);
+        let generation = row.optional_integer()?;
         let event = outbox::encode(Record::from_row(&mut row)?);
-        // Only exceptions of subscriptions that are in the file were claimed.
-        Ok(subscriptions.get(&name).cloned().map(|subscription| Claimed {
+        // Only exceptions of known subscriptions were claimed. Of one whose projection was built anew since, they are the new
+        // generation's: their lease ends, and whoever knows it takes them up.
+        let subscription = subscriptions.get(&name).cloned();
+        let subscription = subscription.filter(|subscription| generation == Some(subscription.generation));
+        Ok(subscription.map(|subscription| Claimed {
             subscription,
             attempts,
             earlier_attempts,

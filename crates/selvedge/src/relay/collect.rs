@@ -12,18 +12,24 @@ use crate::host::{Row, Value};
 use crate::subscription::{Subscription, Subscriptions};
 use crate::{Error, Host, inbox, limits, message, mutant};
 
-/// Collects when it is time, in bounded steps: others get their turn between two of them.
-pub(super) async fn if_time(host: &Host, subscriptions: &Subscriptions, view: &View, now_ms: i64) -> Result<(), Error> {
+/// Collects when it is time, in bounded steps: others get their turn between two of them. True when it was.
+pub(super) async fn if_time(
+    host: &Host,
+    subscriptions: &Subscriptions,
+    view: &View,
+    now_ms: i64,
+) -> Result<bool, Error> {
     // A time in the future was written before the clock was set back.
     let is_time = view.collected_at_ms > now_ms || now_ms - view.collected_at_ms >= limits::COLLECT_EVERY_MS;
     if !is_time || !begin(host, view.collected_at_ms, now_ms)? {
-        return Ok(());
+        return Ok(false);
     }
     let statement = "SELECT name, collected, cursor,
             (SELECT MIN(position) FROM exceptions
              WHERE exceptions.subscription = subscriptions.name AND exceptions.state <> 'discarded'),
             (SELECT MIN(cursor) FROM replays
-             WHERE replays.subscription = subscriptions.name AND replays.state = 'running')
+             WHERE replays.subscription = subscriptions.name AND replays.state = 'running'
+                 AND replays.mode = 'redeliver')
         FROM subscriptions";
     for mut row in host.execute(statement, Vec::new())? {
         let (name, mut collected) = (row.text()?, row.integer()?);
@@ -49,7 +55,7 @@ pub(super) async fn if_time(host: &Host, subscriptions: &Subscriptions, view: &V
             host.wait(limits::COLLECT_PAUSE_MS).await;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// True for one of all relays that find that it is time.
@@ -87,6 +93,7 @@ fn look(
         last: collected,
         is_last: true,
     };
+    let marked_by = subscription.marked_by();
     let statement = "SELECT position, source, id, type, time_ms FROM journal
         WHERE position > ? AND position <= ? ORDER BY position LIMIT ?";
     let parameters = vec![collected.into(), settled.into(), limits::COLLECT_EVENTS_MAX.into()];
@@ -100,7 +107,7 @@ fn look(
         }
         step.last = position;
         if subscription.hears(&event_type) {
-            step.keys.extend(keys(subscription, &source, &id));
+            step.keys.extend(keys(subscription, &marked_by, &source, &id));
         }
     }
     step.is_last = !is_full;
@@ -109,17 +116,14 @@ fn look(
 
 /// What is kept of an event that a subscription is done with. What consumers leave of an attempt that failed the relay removes
 /// when it settles it: it stays when both die, of a first attempt until here.
-fn keys(subscription: &Subscription, source: &str, id: &str) -> Vec<String> {
+fn keys(subscription: &Subscription, marked_by: &[String], source: &str, id: &str) -> Vec<String> {
     let of_attempt = |name: &String| {
         [
             message::claim_key(name, source, id, 1),
             message::outcome_key(name, source, id, 1),
         ]
     };
-    let markers = subscription
-        .marked_by()
-        .iter()
-        .map(|name| inbox::marker(name, source, id));
+    let markers = marked_by.iter().map(|name| inbox::marker(name, source, id));
     markers
         .chain(subscription.consumers().iter().flat_map(of_attempt))
         .collect()
@@ -133,7 +137,7 @@ fn forget(host: &Host, subscription: &Subscription, last: i64) -> Result<bool, E
             AND NOT EXISTS (SELECT 1 FROM exceptions WHERE exceptions.subscription = subscriptions.name
                 AND exceptions.state <> 'discarded' AND exceptions.position <= ?)
             AND NOT EXISTS (SELECT 1 FROM replays WHERE replays.subscription = subscriptions.name
-                AND replays.state = 'running' AND replays.cursor < ?)
+                AND replays.state = 'running' AND replays.mode = 'redeliver' AND replays.cursor < ?)
         RETURNING name";
     let last: Value = last.into();
     let parameters = vec![

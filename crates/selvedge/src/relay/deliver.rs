@@ -10,9 +10,10 @@ use super::parcel::{Delivered, Parcel};
 use super::publish;
 use crate::delivery::Outcome;
 use crate::http::Call;
+use crate::projection::Generation;
 use crate::subscription::Target;
 use crate::webhook::{self, Secrets};
-use crate::{Error, Host, delivery, order};
+use crate::{Error, Host, delivery, order, projection};
 
 /// Delivers a parcel and waits for the answer, as long as its subscription lets it take. A parcel without events is
 /// delivered by doing nothing.
@@ -22,20 +23,21 @@ pub(super) async fn send(host: Host, outgoing: Outgoing) -> (Parcel, Delivered) 
         return (parcel, Delivered::Answered(Vec::new()));
     }
     let answered = match &parcel.subscription.target {
-        Target::Function { component } => to_function(&host, &parcel, component, bodies).await,
+        Target::Function { component } => {
+            let answered = to_function(&host, &parcel, component, bodies).await;
+            answered.map(Delivered::Answered)
+        }
         Target::Webhook { url, secret_variable } => to_webhook(&host, &parcel, url, secret_variable, bodies).await,
         Target::DaprApp { url, token_variable } => {
-            dapr_app::deliver(&host, &parcel, url, token_variable.as_deref(), bodies).await
+            let answered = dapr_app::deliver(&host, &parcel, url, token_variable.as_deref(), bodies).await;
+            answered.map(Delivered::Answered)
         }
         Target::Broker(broker) => {
             let delivered = publish::all(&host, &parcel, broker, bodies).await;
             return (parcel, delivered);
         }
     };
-    let delivered = match answered {
-        Ok(outcomes) => Delivered::Answered(outcomes),
-        Err(error) => Delivered::Failed(error.to_string()),
-    };
+    let delivered = answered.unwrap_or_else(|error| Delivered::Failed(error.to_string()));
     (parcel, delivered)
 }
 
@@ -47,11 +49,17 @@ async fn to_function(
     bodies: Vec<Vec<u8>>,
 ) -> Result<Vec<Outcome>, Error> {
     let first = &parcel.items[0];
-    let mut call = Call::chained(Method::POST, component, &delivery::path(&parcel.subscription.name))
+    let subscription = &parcel.subscription;
+    let generation = Generation {
+        number: subscription.generation,
+        is_being_built: subscription.is_being_built(),
+    };
+    let mut call = Call::chained(Method::POST, component, &delivery::path(subscription.configured_name()))
         .header(http::header::CONTENT_TYPE, BATCH_MEDIA_TYPE)
         .header(delivery::ATTEMPT, first.attempt.to_string())
+        .header(projection::GENERATION, generation.to_string())
         .traced(first.trace.as_deref());
-    if parcel.subscription.is_ordered() {
+    if subscription.is_ordered() {
         call = call.header(
             order::STREAMS,
             order::encode(parcel.items.iter().map(|item| &*item.stream)),
@@ -60,7 +68,7 @@ async fn to_function(
     call.body = bodies.into_iter().next().unwrap_or_default();
     let target = call.target();
     let answer = host
-        .send_within(call, parcel.subscription.timeout_ms)
+        .send_within(call, subscription.timeout_ms)
         .await?
         .successful(&target)?;
     delivery::decode_answer(&target, &answer.body, parcel.items.iter().map(|item| &*item.id))
@@ -73,7 +81,7 @@ async fn to_webhook(
     url: &str,
     secret_variable: &str,
     bodies: Vec<Vec<u8>>,
-) -> Result<Vec<Outcome>, Error> {
+) -> Result<Delivered, Error> {
     let text = host.variable(secret_variable).await?.unwrap_or_default();
     let secrets = Secrets::parse(secret_variable, &text)?;
     let (host, secrets, subscription) = (host, &secrets, &parcel.subscription);
@@ -81,5 +89,6 @@ async fn to_webhook(
         let message = webhook::Message::new(&subscription.name, item.trace.as_deref(), body);
         webhook::send(host, url, secrets, message, subscription.timeout_ms).await
     });
-    Ok(join_all(requests).await)
+    let (outcomes, not_before_ms) = join_all(requests).await.into_iter().unzip();
+    Ok(Delivered::Deferred(outcomes, not_before_ms))
 }

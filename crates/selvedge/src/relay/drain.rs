@@ -9,9 +9,9 @@ use futures::stream::FuturesUnordered;
 use super::parcel::{Delivered, Parcel};
 use super::plan::{self, View};
 use super::settlement::{Moved, Settlement};
-use super::{Relay, Watch, claim, collect, deliver, outbox, pack, record, replay};
+use super::{Relay, Watch, claim, collect, deliver, outbox, pack, record, replay, retire};
 use crate::host::LocalFuture;
-use crate::subscription::Subscription;
+use crate::subscription::{Subscription, Subscriptions};
 use crate::{Error, Host, Outcome, bell, lease, limits, mutant};
 
 /// Drains the outbox. The watch stands for the promise to look again, and is given up with it.
@@ -26,6 +26,7 @@ pub(super) async fn run(relay: Rc<Relay>, host: Host, watch: Watch) -> Result<()
     let token = host.new_token();
     let mut drain = Drain {
         relay: &relay,
+        subscriptions: relay.current.borrow().clone(),
         host: &host,
         token,
         watch: Some(watch),
@@ -43,6 +44,8 @@ pub(super) async fn run(relay: Rc<Relay>, host: Host, watch: Watch) -> Result<()
 
 struct Drain<'r> {
     relay: &'r Rc<Relay>,
+    /// The subscriptions in the generations that the last look showed.
+    subscriptions: Subscriptions,
     host: &'r Host,
     token: String,
     watch: Option<Watch>,
@@ -68,14 +71,22 @@ impl Drain<'_> {
                 return self.hand_over().await;
             }
             self.renew(now_ms)?;
-            let view = outbox::look(self.host, &self.relay.subscriptions, now_ms)?;
-            let wanted = plan::wanted(&view, &self.relay.subscriptions, now_ms);
+            let view = outbox::look(self.host, &self.subscriptions, now_ms)?;
+            if self.is_another_generation(&view) {
+                continue;
+            }
+            // What is wanted outlives a change of the subscriptions: they are shared.
+            let subscriptions = self.subscriptions.clone();
+            let wanted = plan::wanted(&view, &subscriptions, now_ms);
             if wanted.is_empty() && !view.retry_due && !(view.replay_due && self.replays) {
                 if self.awake_until_ms.is_some() {
                     // What was appended until the mark was cleared rang no bell: look once more.
                     self.fall_asleep()?;
                 } else if self.in_flight.is_empty() {
-                    return collect::if_time(self.host, &self.relay.subscriptions, &view, now_ms).await;
+                    if collect::if_time(self.host, &self.subscriptions, &view, now_ms).await? {
+                        retire::clear(self.host, now_ms).await?;
+                    }
+                    return Ok(());
                 } else {
                     self.wait_for_stragglers().await?;
                 }
@@ -97,25 +108,43 @@ impl Drain<'_> {
         }
     }
 
+    /// Whether a projection was built anew, or is now, since the look before: then there is other work than it showed.
+    fn is_another_generation(&mut self, view: &View) -> bool {
+        let rows = view
+            .progress
+            .iter()
+            .map(|progress| (&*progress.name, progress.generation));
+        let Some(changed) = self.relay.subscriptions.in_generations(rows, &self.subscriptions) else {
+            return false;
+        };
+        self.relay.current.replace(changed.clone());
+        self.subscriptions = changed;
+        true
+    }
+
     /// Leases, reads and sends what there is to do.
     fn dispatch(&mut self, view: &View, wanted: &[&Subscription], now_ms: i64) -> Result<(), Error> {
         let mut outgoing = Vec::new();
         let token: Rc<str> = self.host.new_token().into();
         if view.replay_due && self.replays {
-            self.replays = replay::step_or_warn(self.host, &self.relay.subscriptions, now_ms);
+            self.replays = replay::step_or_warn(self.host, &self.subscriptions, now_ms);
         }
         // Retries first: where the events under way are limited they have waited longest.
         if view.retry_due {
-            let claimed = claim::claim(self.host, &self.relay.subscriptions, &token, now_ms)?;
+            let claimed = claim::claim(self.host, &self.subscriptions, &token, now_ms)?;
             outgoing.extend(pack::exceptions(&claimed, &token, now_ms));
         }
         if !wanted.is_empty() {
             for range in plan::ranges(lease::take(self.host, wanted, &token, now_ms)?) {
                 let events = outbox::read(self.host, &range)?;
-                let ordered = plan::ordered(&range, &self.relay.subscriptions);
-                let blocked = outbox::blocked(self.host, &ordered, &events)?;
-                let subscriptions = &self.relay.subscriptions;
-                outgoing.extend(pack::range(&range, &events, &blocked, subscriptions, &token, now_ms));
+                let ordered = plan::ordered(&range, &self.subscriptions);
+                let seen = pack::Seen {
+                    view,
+                    blocked: outbox::blocked(self.host, &ordered, &events)?,
+                    unsettled: outbox::unsettled(self.host, &range, &events)?,
+                    events,
+                };
+                outgoing.extend(pack::range(&range, &seen, &self.subscriptions, &token, now_ms));
             }
         }
         self.delivered_last = outgoing

@@ -13,25 +13,34 @@ use super::replay::{self, DUE as REPLAY_DUE};
 use crate::host::{Host, Value, placeholders};
 use crate::journal::{self, Record};
 use crate::lease::{BUSY, FREE, free_parameters};
-use crate::subscription::{Start, Subscription, Subscriptions};
-use crate::{Error, limits};
+use crate::subscription::{Start, Subscription, Subscriptions, Target};
+use crate::{Error, limits, projection};
 
-/// Makes sure that every subscription has its row. A new one begins before the journal's first event, or after its last.
+/// Makes sure that every subscription has its row. A new one begins before the journal's first event, or after its last, and
+/// builds the live generation of its function's projection.
 pub(super) fn register(host: &Host, subscriptions: &Subscriptions) -> Result<(), Error> {
     let row = |subscription: &Arc<Subscription>| {
         let cursor = match subscription.start {
             Start::Beginning => "0",
             Start::Now => "COALESCE((SELECT MAX(position) FROM journal), 0)",
         };
-        format!("(?, {cursor}, NULL, 0, {cursor})")
+        let generation = "COALESCE((SELECT generation FROM projections WHERE function = ?), 0)";
+        format!("(?, {cursor}, NULL, 0, {cursor}, {generation})")
     };
     let rows: Vec<_> = subscriptions.iter().map(row).collect();
     let statement = format!(
-        "INSERT INTO subscriptions (name, cursor, lease_token, leased_until_ms, collected) VALUES {}
+        "INSERT INTO subscriptions (name, cursor, lease_token, leased_until_ms, collected, generation) VALUES {}
          ON CONFLICT DO NOTHING",
         rows.join(", ")
     );
-    host.execute(&statement, names_of(subscriptions).collect()).map(drop)
+    let parameters = subscriptions.iter().flat_map(|subscription| {
+        let function = match &subscription.target {
+            Target::Function { component } => Some(component.as_str()),
+            _ => None,
+        };
+        [name_of(subscription), function.into()]
+    });
+    host.execute(&statement, parameters.collect()).map(drop)
 }
 
 /// What there is to do for these subscriptions.
@@ -53,7 +62,7 @@ pub(super) fn look(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> R
                 (SELECT collected_at_ms FROM relay WHERE id = 1),
                 CASE WHEN EXISTS (SELECT 1 FROM replays WHERE {REPLAY_DUE} AND {FREE} AND subscription IN {})
                      THEN 1 ELSE 0 END,
-                name, cursor, leased_until_ms, paused, {}
+                name, generation, cursor, allowed, leased_until_ms, paused, {}
          FROM subscriptions",
         due.sql,
         placeholders(1, subscriptions.iter().len()),
@@ -67,7 +76,9 @@ pub(super) fn look(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> R
         view.replay_due = row.integer()? != 0;
         let progress = Progress {
             name: row.text()?,
+            generation: row.integer()?,
             cursor: row.integer()?,
+            allowed: row.optional_integer()?,
             leased_until_ms: row.integer()?,
             paused: row.integer()? != 0,
             busy: u32::try_from(row.integer()?).unwrap_or(u32::MAX),
@@ -155,6 +166,35 @@ pub(super) fn blocked(
         blocked.entry(row.text()?).or_default().insert(row.text()?.into());
     }
     Ok(blocked)
+}
+
+/// The positions of these events at which the live subscription has an exception, for each projection of a range that is being
+/// built: it isn't known yet, or was decided otherwise, what becomes of them.
+pub(super) fn unsettled(
+    host: &Host,
+    range: &Range,
+    events: &[Encoded],
+) -> Result<HashMap<String, HashSet<i64>>, Error> {
+    let mut unsettled = HashMap::new();
+    let built = range
+        .leased
+        .iter()
+        .filter(|leased| projection::is_being_built(&leased.name));
+    for leased in built {
+        let statement = "SELECT position FROM exceptions WHERE subscription = ? AND position > ? AND position <= ?";
+        let parameters = vec![
+            projection::subscription_of(&leased.name).into(),
+            leased.cursor.into(),
+            events.last().map_or(0, |event| event.position).into(),
+        ];
+        let positions: Result<HashSet<i64>, Error> = host
+            .execute(statement, parameters)?
+            .into_iter()
+            .map(|mut row| row.integer())
+            .collect();
+        unsettled.insert(leased.name.clone(), positions?);
+    }
+    Ok(unsettled)
 }
 
 pub(super) fn names_of(subscriptions: &Subscriptions) -> impl Iterator<Item = Value> {

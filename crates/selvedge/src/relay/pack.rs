@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::batch::{self, Encoded, Turn};
 use super::claim::Claimed;
 use super::parcel::{Aside, Cause, Item, Parcel, Why};
-use super::plan::Range;
+use super::plan::{Range, View};
 use crate::limits;
 use crate::subscription::{Subscription, Subscriptions, Target};
 
@@ -18,23 +18,35 @@ pub(super) struct Outgoing {
     pub(super) bodies: Vec<Vec<u8>>,
 }
 
-/// The next parcel of every subscription of a range. `blocked` has the streams that are held up, by subscription.
+/// What was read for a range.
+pub(super) struct Seen<'v> {
+    pub(super) view: &'v View,
+    pub(super) events: Vec<Encoded>,
+    /// The streams that are held up, by subscription.
+    pub(super) blocked: HashMap<String, HashSet<Rc<str>>>,
+    /// The positions of events that wait for the live subscription, by the one that builds its projection anew.
+    pub(super) unsettled: HashMap<String, HashSet<i64>>,
+}
+
+/// The next parcel of every subscription of a range.
 pub(super) fn range(
     range: &Range,
-    events: &[Encoded],
-    blocked: &HashMap<String, HashSet<Rc<str>>>,
+    seen: &Seen<'_>,
     subscriptions: &Subscriptions,
     token: &Rc<str>,
     now_ms: i64,
 ) -> Vec<Outgoing> {
-    let nothing = HashSet::new();
+    let events = &seen.events;
+    let (nothing, nowhere) = (HashSet::new(), HashSet::new());
     let pack_leased = |leased: &crate::lease::Leased| {
         let subscription = subscriptions.get(&leased.name)?.clone();
         let turn = Turn {
             subscription: &subscription,
             cursor: leased.cursor,
+            end: seen.view.end_of(&leased.name),
             size: subscription.batch_beside(leased.busy),
-            blocked: blocked.get(&leased.name).unwrap_or(&nothing),
+            blocked: seen.blocked.get(&leased.name).unwrap_or(&nothing),
+            unsettled: seen.unsettled.get(&leased.name).unwrap_or(&nowhere),
             now_ms,
         };
         let batch = batch::next(&turn, events);

@@ -85,6 +85,8 @@ pub enum Why {
 pub enum Delivered {
     /// The function said of every event what became of it.
     Answered(Vec<Outcome>),
+    /// The same, and of every event before when its receiver wants no other attempt, in milliseconds since the Unix epoch.
+    Deferred(Vec<Outcome>, Vec<Option<i64>>),
     /// The delivery failed as a whole, for this reason: nothing is known of any event.
     Failed(String),
     /// It was said of some events what became of them. Nothing is known of the others, for this reason.

@@ -1,8 +1,8 @@
 //! What a relay does next. Pure: it takes what was seen and the time, and gives back what to do.
 
 use crate::lease::{self, Leased};
-use crate::limits;
 use crate::subscription::{Subscription, Subscriptions};
+use crate::{limits, projection};
 
 /// What a look at the outbox shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,8 +24,12 @@ pub struct View {
 pub struct Progress {
     /// Its name.
     pub name: String,
+    /// The generation of its function's projection that it builds.
+    pub generation: i64,
     /// The position up to which it is settled.
     pub cursor: i64,
+    /// The position up to which its rate lets it go, if it has one.
+    pub allowed: Option<i64>,
     /// When the lease on it ends, in milliseconds since the Unix epoch.
     pub leased_until_ms: i64,
     /// Whether an operator paused it.
@@ -34,10 +38,23 @@ pub struct Progress {
     pub busy: u32,
 }
 
+impl View {
+    /// The last position that a subscription may be brought now. A projection that is being built doesn't overtake the live one.
+    pub fn end_of(&self, name: &str) -> i64 {
+        let find = |name: &str| self.progress.iter().find(|progress| progress.name == name);
+        let allowed = find(name).and_then(|progress| progress.allowed).unwrap_or(i64::MAX);
+        let live = projection::is_being_built(name).then(|| find(projection::subscription_of(name)));
+        let settled = live.map_or(self.head, |live| live.map_or(0, |live| live.cursor));
+        settled.min(allowed)
+    }
+}
+
 /// The subscriptions that have work, are free, aren't paused, and have room for it.
 pub fn wanted<'s>(view: &View, subscriptions: &'s Subscriptions, now_ms: i64) -> Vec<&'s Subscription> {
     let is_ready = |progress: &&Progress| {
-        progress.cursor < view.head && !progress.paused && lease::is_free(progress.leased_until_ms, now_ms)
+        progress.cursor < view.end_of(&progress.name)
+            && !progress.paused
+            && lease::is_free(progress.leased_until_ms, now_ms)
     };
     let known = |progress: &Progress| {
         let subscription = subscriptions.get(&progress.name)?;
@@ -146,7 +163,9 @@ mod tests {
             let subscriptions = Subscriptions::parse(
                 "[[subscription]]\nname = \"a\"\ntypes = [\"*\"]\ntarget = \"function:x\"\nmax_in_flight = 2\n",
             ).expect("valid");
-            let progress = |name: &str| Progress { name: name.to_owned(), cursor, leased_until_ms, paused, busy };
+            let progress = |name: &str| Progress {
+                name: name.to_owned(), generation: 0, cursor, allowed: None, leased_until_ms, paused, busy,
+            };
             let view = View { head, progress: vec![progress("a"), progress("removed")], ..View::default() };
             let ready = cursor < head && leased_until_ms <= now_ms && !paused && busy < 2;
             let found: Vec<_> = wanted(&view, &subscriptions, now_ms).iter().map(|found| &*found.name).collect();

@@ -8,6 +8,7 @@ use selvedge_events::TypePattern;
 use serde_json::Value as Json;
 
 use super::outbox::names_of;
+use super::rebuild;
 use crate::host::{Host, Row, Value, placeholders};
 use crate::lease::{FREE, free_parameters, until_ms};
 use crate::subscription::Subscriptions;
@@ -41,6 +42,12 @@ fn step(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> Result<(), E
     let Some(claimed) = claim(host, subscriptions, &token, now_ms)? else {
         return Ok(());
     };
+    if let Some(rebuild) = &claimed.rebuild {
+        return match rebuild::step(host, subscriptions, &claimed, rebuild, &token, now_ms)? {
+            rebuild::Step::Switched => Ok(()),
+            rebuild::Step::Due(next_at_ms) => put_off(host, &claimed, &token, next_at_ms, now_ms),
+        };
+    }
     let mut events = look(host, subscriptions, &claimed)?;
     mark_done(host, &mut events)?;
     let step = plan(&events, &claimed, now_ms);
@@ -54,15 +61,38 @@ fn step(host: &Host, subscriptions: &Subscriptions, now_ms: i64) -> Result<(), E
 
 /// A replay whose lease was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Claimed {
-    id: String,
-    subscription: String,
+pub(super) struct Claimed {
+    pub(super) id: String,
+    pub(super) subscription: String,
     types: String,
     /// The position up to which it has looked. Below the floor of what may be collected everything counts as done.
     cursor: i64,
-    end: i64,
-    rate_per_second: i64,
+    pub(super) end: i64,
+    pub(super) rate_per_second: i64,
     next_at_ms: i64,
+    /// What it builds anew, if it does.
+    pub(super) rebuild: Option<Rebuild>,
+}
+
+/// What a rebuild builds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rebuild {
+    /// Whose projection.
+    pub(super) function: String,
+    /// Under which generation.
+    pub(super) generation: i64,
+}
+
+impl Claimed {
+    /// When its next event may be due. What it was allowed while nobody made steps isn't made good.
+    pub(super) fn first_at_ms(&self, now_ms: i64) -> i64 {
+        let reaches_too_far = self.next_at_ms > now_ms + 3 * limits::REPLAY_AHEAD_MS;
+        if reaches_too_far {
+            now_ms
+        } else {
+            self.next_at_ms.max(now_ms)
+        }
+    }
 }
 
 /// An event on a replay's way.
@@ -93,7 +123,7 @@ fn claim(host: &Host, subscriptions: &Subscriptions, token: &str, now_ms: i64) -
          WHERE id = (SELECT id FROM replays WHERE {DUE} AND {FREE} AND subscription IN {names}
                      ORDER BY changed_at_ms, id LIMIT 1)
              AND state = 'running' AND {FREE}
-         RETURNING id, subscription, types, cursor, to_position, rate_per_second, next_at_ms,
+         RETURNING id, subscription, types, cursor, to_position, rate_per_second, next_at_ms, function, generation,
              (SELECT forgotten FROM subscriptions WHERE subscriptions.name = replays.subscription)"
     );
     let mut parameters: Vec<Value> = vec![token.into(), until_ms(now_ms).into()];
@@ -110,6 +140,10 @@ fn claim(host: &Host, subscriptions: &Subscriptions, token: &str, now_ms: i64) -
             end: row.integer()?,
             rate_per_second: row.integer()?.max(1),
             next_at_ms: row.integer()?,
+            rebuild: match (row.optional_text()?, row.optional_integer()?) {
+                (Some(function), Some(generation)) => Some(Rebuild { function, generation }),
+                _ => None,
+            },
         };
         claimed.cursor = claimed.cursor.max(row.optional_integer()?.unwrap_or(0));
         Ok(claimed)
@@ -125,9 +159,10 @@ fn claim(host: &Host, subscriptions: &Subscriptions, token: &str, now_ms: i64) -
 fn look(host: &Host, subscriptions: &Subscriptions, claimed: &Claimed) -> Result<Vec<Passed>, Error> {
     let types = replay::read_types(&claimed.types)?;
     let subscription = subscriptions.get(&claimed.subscription);
-    let meant = |event_type: &str| {
-        let subscription = subscription.filter(|subscription| subscription.hears(event_type))?;
-        (types.is_empty() || TypePattern::any_matches(&types, event_type)).then_some(subscription)
+    let marked_by = subscription.map_or_else(Vec::new, |subscription| subscription.marked_by());
+    let is_meant = |event_type: &str| {
+        subscription.is_some_and(|subscription| subscription.hears(event_type))
+            && (types.is_empty() || TypePattern::any_matches(&types, event_type))
     };
     let statement = "SELECT position, stream, source, id, type, extensions FROM journal
         WHERE position > ? AND position <= ? ORDER BY position LIMIT ?";
@@ -144,7 +179,7 @@ fn look(host: &Host, subscriptions: &Subscriptions, claimed: &Claimed) -> Result
             position,
             stream,
             trace: row.optional_text()?.and_then(|extensions| traceparent(&extensions)),
-            missing: meant(&event_type).map(|subscription| subscription.marked_by().iter().map(marker).collect()),
+            missing: is_meant(&event_type).then(|| marked_by.iter().map(marker).collect()),
         })
     };
     let rows = host.execute(statement, parameters)?;
@@ -179,13 +214,7 @@ fn mark_done(host: &Host, events: &mut [Passed]) -> Result<(), Error> {
 /// One step makes due no more than a second's worth, so that a replay that is cancelled soon ends.
 fn plan<'e>(events: &'e [Passed], claimed: &Claimed, now_ms: i64) -> Step<'e> {
     let per_step = usize::try_from(claimed.rate_per_second).unwrap_or(usize::MAX);
-    // What the replay was allowed while nobody made steps isn't made good.
-    let reaches_too_far = claimed.next_at_ms > now_ms + 3 * limits::REPLAY_AHEAD_MS;
-    let first_at_ms = if reaches_too_far {
-        now_ms
-    } else {
-        claimed.next_at_ms.max(now_ms)
-    };
+    let first_at_ms = claimed.first_at_ms(now_ms);
     let at_ms = |place: usize| first_at_ms + i64::try_from(place).unwrap_or(0) * 1_000 / claimed.rate_per_second;
     let (mut due, mut cursor) = (Vec::new(), claimed.cursor);
     for event in events {
@@ -244,6 +273,14 @@ fn make_due(host: &Host, claimed: &Claimed, token: &str, step: &Step<'_>, now_ms
     Ok(host.execute(&statement, parameters)?.len())
 }
 
+/// Notes when the next step of a rebuild is due.
+fn put_off(host: &Host, claimed: &Claimed, token: &str, next_at_ms: i64, now_ms: i64) -> Result<(), Error> {
+    let statement = "UPDATE replays SET next_at_ms = ?, changed_at_ms = ?, lease_token = NULL, leased_until_ms = 0
+        WHERE id = ? AND lease_token = ?";
+    let parameters = vec![next_at_ms.into(), now_ms.into(), (*claimed.id).into(), token.into()];
+    host.execute(statement, parameters).map(drop)
+}
+
 fn advance(
     host: &Host,
     claimed: &Claimed,
@@ -282,6 +319,7 @@ mod tests {
             end: 10_000,
             rate_per_second,
             next_at_ms,
+            rebuild: None,
         }
     }
 

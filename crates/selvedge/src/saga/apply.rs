@@ -29,6 +29,7 @@ impl Definition {
             } => plan.answered(*step, *answer, event_type, cause.as_deref(), reason.as_deref()),
             Input::Timer(timer) if timer.due_at > now => return Err(NotDue { due_at: timer.due_at }),
             Input::Timer(timer) => plan.due(timer),
+            Input::Resume => plan.resume(),
         }
         Ok(plan.actions)
     }
@@ -173,6 +174,23 @@ impl Plan<'_> {
                 self.act(Action::Cancel { reason });
             }
             None => {}
+        }
+    }
+
+    /// The last step whose compensation is parked since it was refused is commanded to be undone once more. One that got no
+    /// answer isn't: its command may still be carried out. Nor is any while another is under way.
+    fn resume(&mut self) {
+        let steps = 0..self.definition.steps.len();
+        let under_way = |step| matches!(self.status(step), StepStatus::Compensating | StepStatus::Retrying);
+        if steps.clone().any(under_way) {
+            return;
+        }
+        let is_refused = |step: &usize| {
+            let progress = self.state.step(*step);
+            progress.status == StepStatus::Parked && progress.open_compensation.is_none()
+        };
+        if let Some(step) = steps.rev().find(is_refused) {
+            self.compensate(step);
         }
     }
 

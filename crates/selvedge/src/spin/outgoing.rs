@@ -26,6 +26,12 @@ pub(super) async fn send(call: Call) -> Result<Answer, Error> {
         target: target.clone(),
         reason: "with an invalid status".to_owned(),
     })?;
+    let retry_after = response
+        .get_headers()
+        .get(http::header::RETRY_AFTER.as_str())
+        .into_iter()
+        .next();
+    let retry_after = retry_after.and_then(|value| String::from_utf8(value).ok());
     let (_handled, handled) = wit_future::new(|| Ok(()));
     let (stream, trailers) = types::Response::consume_body(response, handled);
     let Some(body) = read_stream(stream, None, EXPECTED_BYTES, limits::ANSWER_BODY_BYTES_MAX).await else {
@@ -33,7 +39,11 @@ pub(super) async fn send(call: Call) -> Result<Answer, Error> {
         return Err(Error::Answer { target, reason });
     };
     trailers.await.map_err(|error| unreachable(error.to_string()))?;
-    Ok(Answer { status, body })
+    Ok(Answer {
+        status,
+        retry_after,
+        body,
+    })
 }
 
 fn prepare(call: Call) -> Result<types::Request, &'static str> {

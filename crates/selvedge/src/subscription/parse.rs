@@ -141,6 +141,7 @@ impl Reader<'_> {
         };
         Ok(Subscription {
             name: self.name(&entry.name)?,
+            generation: 0,
             types: self.types(&entry.types)?,
             filter: self.filter(entry.filter.as_ref())?,
             retry,

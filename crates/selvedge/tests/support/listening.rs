@@ -112,6 +112,7 @@ pub async fn answer(function: &Function, host: &Host, call: &Call) -> Result<Ans
     let response = function.answer(host, request).await;
     Ok(Answer {
         status: response.status,
+        retry_after: None,
         body: response.body,
     })
 }

@@ -97,7 +97,11 @@ impl World {
             let function = function.clone();
             Box::pin(async move {
                 let Response { status, body, .. } = function.answer(&host, request(&call)).await;
-                Ok(Answer { status, body })
+                Ok(Answer {
+                    status,
+                    retry_after: None,
+                    body,
+                })
             })
         });
     }
@@ -123,6 +127,7 @@ impl World {
             Box::pin(async {
                 Ok(Answer {
                     status: StatusCode::ACCEPTED,
+                    retry_after: None,
                     body: Vec::new(),
                 })
             })
