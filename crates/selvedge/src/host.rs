@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use selvedge_events::TypePattern;
 use selvedge_kafka::Client;
-use selvedge_kafka::transport::Stream;
+pub use selvedge_kafka::transport::Stream;
 
 pub use self::mqtt::{MqttBroker, MqttMessage};
 pub use self::redis::{RedisAnswer, RedisCommand};

@@ -125,7 +125,11 @@ impl Application {
                     let headers = headers.filter_map(|(name, value)| Some((name.clone(), value.parse().ok()?)));
                     let request = Request::new(call.method.clone(), path, headers.collect(), call.body.clone());
                     let Response { status, body, .. } = function.answer(&host, request).await;
-                    Ok(Answer { status, body })
+                    Ok(Answer {
+                        status,
+                        retry_after: None,
+                        body,
+                    })
                 })
             });
         }
@@ -134,6 +138,7 @@ impl Application {
             Box::pin(async {
                 Ok(Answer {
                     status: http::StatusCode::ACCEPTED,
+                    retry_after: None,
                     body: Vec::new(),
                 })
             })

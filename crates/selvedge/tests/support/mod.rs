@@ -13,12 +13,13 @@ use std::rc::Rc;
 use futures::channel::oneshot;
 use futures::executor::{LocalPool, LocalSpawner};
 use futures::task::LocalSpawnExt;
-use selvedge::host::{Host, LocalFuture, MqttBroker, MqttMessage, Platform, RedisAnswer, RedisCommand, Row, Value};
+use selvedge::host::{
+    Host, LocalFuture, MqttBroker, MqttMessage, Platform, RedisAnswer, RedisCommand, Row, Stream, Value,
+};
 use selvedge::http::{Answer, Call, Request, Response, StatusCode};
 use selvedge::schema::{self, Tables};
 use selvedge::subscription::Subscriptions;
 use selvedge::{Error, Function, Relay};
-use selvedge_kafka::transport::Stream;
 
 pub const START_MS: i64 = 1_767_225_600_000;
 
