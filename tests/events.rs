@@ -106,6 +106,27 @@ fn an_event_that_is_sent_again_is_accepted_again_and_appended_once() -> anyhow::
 }
 
 #[test]
+fn an_idempotency_key_stands_for_one_request() -> anyhow::Result<()> {
+    simulate(async |world| {
+        let headers = [("content-type", STRUCTURED), ("idempotency-key", "k1")];
+        let keyed = async |event: Value| {
+            let request = world.request(http::Method::POST, "/events", &headers, event.to_string());
+            request.await
+        };
+        let (first, second) = futures::future::join(keyed(event("1")), keyed(event("1"))).await;
+        assert_eq!(
+            (first.status, second.status),
+            (StatusCode::ACCEPTED, StatusCode::ACCEPTED)
+        );
+        // Not "known": it is the first answer.
+        assert_eq!(keyed(event("1")).await.json(), first.json());
+        assert_eq!(keyed(event("2")).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(journal(&world).await, 1);
+        Ok(())
+    })
+}
+
+#[test]
 fn another_event_under_a_known_id_is_a_conflict_and_takes_its_batch_along() -> anyhow::Result<()> {
     simulate(async |world| {
         assert_eq!(send(&world, STRUCTURED, event("1")).await.status, StatusCode::ACCEPTED);

@@ -1,8 +1,10 @@
 //! `Idempotency-Key`: the same request, sent again, gives the first answer again.
 //!
-//! Nothing is stored for it. The ids of what a keyed request makes are derived from its key, so the journal's unique
-//! keys are the lock, and the first answer is found again by looking at what those ids stand for. A request without a
-//! key pays nothing.
+//! Nothing is stored for a command. The ids of what a keyed request makes are derived from its key, so the journal's unique
+//! keys are the lock, and the first answer is found again by looking at what those ids stand for. Requests that make no ids
+//! have their answers [`kept`]. A request without a key pays nothing.
+
+pub(crate) mod kept;
 
 use sha2::{Digest, Sha256};
 

@@ -25,6 +25,10 @@ pub const SNAPSHOT_BYTES_MAX: usize = 1024 * 1024;
 pub const DECIDE_ATTEMPTS_MAX: u32 = 5;
 /// An `Idempotency-Key`, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// How long an answer is kept under its `Idempotency-Key`, in milliseconds: a week.
+pub const KEPT_ANSWER_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// Kept answers older than that which go with each request that brings a key: more than it adds.
+pub const KEPT_ANSWERS_ENDED_AT_ONCE: u32 = 4;
 
 /// Events in one delivery, unless a subscription says less; also the most it may say.
 pub const BATCH_EVENTS_MAX: u32 = 500;

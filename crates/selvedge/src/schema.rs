@@ -4,6 +4,7 @@
 //! statement of a migration is idempotent, so that any number of components may meet a new database at once.
 
 use crate::host::{Row, Value};
+use crate::idempotency::kept;
 use crate::{Error, mutant, projection};
 
 /// The table that says which version each owner's tables have: `name`, `version`.
@@ -151,6 +152,7 @@ pub const KERNEL: Tables = Tables {
             projection::ON_SWITCH,
             projection::ON_CANCEL,
         ],
+        &[kept::TABLE, kept::INDEX],
     ],
 };
 

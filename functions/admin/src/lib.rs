@@ -23,22 +23,22 @@ fn function() -> Function {
     Function::new("admin")
         .bearer_token("admin_token")
         .get("/admin/subscriptions", subscriptions)
-        .post("/admin/subscriptions/:name/pause", |host, request| {
+        .post_kept("/admin/subscriptions/:name/pause", |host, request| {
             pause(host, request, true)
         })
-        .post("/admin/subscriptions/:name/resume", |host, request| {
+        .post_kept("/admin/subscriptions/:name/resume", |host, request| {
             pause(host, request, false)
         })
         .get("/admin/breakers", breakers)
         .get("/admin/dead-letters", dead_letters::list)
         .get("/admin/dead-letters/:id", dead_letters::show)
-        .post("/admin/dead-letters/redrive", dead_letters::redrive)
-        .post("/admin/dead-letters/discard", dead_letters::discard)
+        .post_kept("/admin/dead-letters/redrive", dead_letters::redrive)
+        .post_kept("/admin/dead-letters/discard", dead_letters::discard)
         .post("/admin/replay", replays::create)
         .get("/admin/replay", replays::list)
         .get("/admin/replay/:id", replays::show)
-        .post("/admin/replay/:id/cancel", replays::cancel)
-        .post("/admin/replay/:id/resume", replays::resume)
+        .post_kept("/admin/replay/:id/cancel", replays::cancel)
+        .post_kept("/admin/replay/:id/resume", replays::resume)
 }
 
 /// A subscription as an operator sees it.

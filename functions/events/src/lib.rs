@@ -23,7 +23,7 @@ fn function() -> Function {
     let (checked, served, told) = (schemas.clone(), schemas.clone(), schemas);
     Function::new("events")
         .body_bytes_max_on("/events", limits::INGEST_BODY_BYTES_MAX)
-        .post("/events", move |host, request| {
+        .post_kept("/events", move |host, request| {
             accept::answer(checked.clone(), host, request)
         })
         .get("/events", pages::answer)
