@@ -6,7 +6,7 @@ use http::Method;
 
 use crate::http::Call;
 use crate::journal::Appended;
-use crate::{Host, limits, mutant};
+use crate::{Host, lease, limits, mutant};
 
 /// The relay's component.
 pub const RELAY: &str = "relay";
@@ -42,5 +42,5 @@ pub fn ring(host: &Host) {
 /// assert!(!is_awake(3_600_000, 1_000));
 /// ```
 pub fn is_awake(awake_until_ms: i64, now_ms: i64) -> bool {
-    awake_until_ms > now_ms && awake_until_ms <= now_ms + limits::AWAKE_MS
+    awake_until_ms > now_ms && awake_until_ms <= lease::latest_ms(now_ms + limits::AWAKE_MS)
 }

@@ -11,7 +11,8 @@ use crate::subscription::Subscription;
 use crate::{Error, limits, mutant};
 
 /// The SQL condition that a lease is free at the time of its two parameters, [`free_parameters`]. A lease that ends
-/// later than any holder would say was taken before the clock was set back, and is free too.
+/// later than any holder would say, even one whose clock is a little ahead, was taken before the clock was set back, and is
+/// free too.
 pub const FREE: &str = "(leased_until_ms <= ? OR leased_until_ms > ?)";
 
 /// How many exceptions of a row of `subscriptions` are under way, as SQL, at the time of one parameter. The COALESCE keeps
@@ -22,12 +23,17 @@ pub const BUSY: &str = "(SELECT COUNT(*) FROM exceptions AS busy
 
 /// The parameters of [`FREE`].
 pub fn free_parameters(now_ms: i64) -> [Value; 2] {
-    [now_ms.into(), until_ms(now_ms).into()]
+    [now_ms.into(), latest_ms(until_ms(now_ms)).into()]
 }
 
 /// Whether a lease is free: what [`FREE`] says in SQL.
 pub fn is_free(leased_until_ms: i64, now_ms: i64) -> bool {
-    leased_until_ms <= now_ms || leased_until_ms > until_ms(now_ms)
+    leased_until_ms <= now_ms || leased_until_ms > latest_ms(until_ms(now_ms))
+}
+
+/// The latest end that others may have written for what would end at `until_ms` here.
+pub fn latest_ms(until_ms: i64) -> i64 {
+    until_ms.saturating_add(limits::LEASE_CLOCK_DIFFERENCE_MS_MAX)
 }
 
 /// When a lease that is taken or renewed now ends.
@@ -120,8 +126,14 @@ pub fn renew(host: &Host, tokens: &[Rc<str>], now_ms: i64) -> Result<(), Error> 
 pub fn mark_awake(host: &Host, token: &str, now_ms: i64) -> Result<bool, Error> {
     let statement = "UPDATE relay SET token = ?, awake_until_ms = ?
         WHERE id = 1 AND (awake_until_ms <= ? OR awake_until_ms > ? OR token = ?) RETURNING id";
-    let until_ms: Value = (now_ms + limits::AWAKE_MS).into();
-    let parameters = vec![token.into(), until_ms.clone(), now_ms.into(), until_ms, token.into()];
+    let until_ms = now_ms + limits::AWAKE_MS;
+    let parameters = vec![
+        token.into(),
+        until_ms.into(),
+        now_ms.into(),
+        latest_ms(until_ms).into(),
+        token.into(),
+    ];
     Ok(!host.execute(statement, parameters)?.is_empty())
 }
 
@@ -145,7 +157,9 @@ mod tests {
         fn a_lease_holds_until_it_ends(now_ms in 0..4_000_000_000_000_i64, passed_ms in 0..2 * limits::LEASE_MS) {
             let until = until_ms(now_ms);
             prop_assert_eq!(is_free(until, now_ms + passed_ms), passed_ms >= limits::LEASE_MS);
-            prop_assert!(is_free(until, now_ms - 1 - passed_ms), "the clock was set back");
+            let difference_ms = limits::LEASE_CLOCK_DIFFERENCE_MS_MAX;
+            prop_assert!(is_free(until, now_ms - difference_ms - 1 - passed_ms), "the clock was set back");
+            prop_assert!(!is_free(until, now_ms - passed_ms % difference_ms), "another's clock is a little behind");
         }
     }
 }

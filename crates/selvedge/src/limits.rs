@@ -93,6 +93,9 @@ pub const DELIVERY_TIMEOUT_MS_MAX: u64 = 45_000;
 /// How long a lease lasts unless it is renewed, in milliseconds: so long does it take until another relay goes on with
 /// what a dead one left behind.
 pub const LEASE_MS: i64 = 5_000;
+/// How far two relays' clocks may be apart before one takes the other's leases and mark for those of a clock that was set back
+/// since, in milliseconds.
+pub const LEASE_CLOCK_DIFFERENCE_MS_MAX: i64 = 5_000;
 /// How far two relays' clocks may be apart, and how long one may take from looking at its clock to acting on it, in
 /// milliseconds: a failure that was written down later than that from now was written before the clock was set back.
 pub const CLOCK_DIFFERENCE_MS_MAX: i64 = 60_000;

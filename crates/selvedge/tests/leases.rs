@@ -145,6 +145,23 @@ fn what_another_relay_wrote_down_a_moment_ago_waits_as_it_should() {
 }
 
 #[test]
+fn a_relay_whose_clock_is_a_little_behind_leaves_anothers_leases_alone() {
+    let (world, relay) = world();
+    append(&world, ["1"], "todos.task.created");
+    drain(&world, &relay);
+    append(&world, ["2"], "todos.task.created");
+    // Another relay took them a moment ago, by a clock that is a second ahead.
+    let until_ms = world.now_ms() + 1_000 + limits::LEASE_MS;
+    let leased = "UPDATE subscriptions SET lease_token = 'other', leased_until_ms = ?";
+    world.execute(leased, vec![until_ms.into()]).expect("leases");
+    drain(&world, &relay);
+    assert_eq!((heard(&world, "all"), heard(&world, "tasks")), (1, 1));
+    world.set_now_ms(until_ms);
+    drain(&world, &relay);
+    assert_eq!((heard(&world, "all"), heard(&world, "tasks")), (2, 2));
+}
+
+#[test]
 fn a_clock_that_was_set_back_keeps_nothing_from_being_done() {
     let (world, relay) = world();
     append(&world, ["1"], "todos.task.created");

@@ -12,7 +12,7 @@ use super::plan::{Progress, Range, View};
 use super::replay::{self, DUE as REPLAY_DUE};
 use crate::host::{Host, Value, placeholders};
 use crate::journal::{self, Record};
-use crate::lease::{BUSY, FREE, free_parameters};
+use crate::lease::{BUSY, FREE, free_parameters, latest_ms};
 use crate::subscription::{Start, Subscription, Subscriptions, Target};
 use crate::{Error, limits, projection};
 
@@ -113,7 +113,7 @@ pub(super) fn is_due(host: &Host, subscriptions: &Subscriptions, now_ms: i64) ->
             "EXISTS (SELECT 1 FROM journal) AND "
         }
     );
-    let mut parameters = vec![now_ms.into(), (now_ms + limits::AWAKE_MS).into()];
+    let mut parameters = vec![now_ms.into(), latest_ms(now_ms + limits::AWAKE_MS).into()];
     parameters.extend(names_of(subscriptions));
     parameters.extend(free_parameters(now_ms));
     parameters.extend(due.parameters);
