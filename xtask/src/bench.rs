@@ -74,6 +74,8 @@ pub enum Broker {
     None,
     /// Channels of a Redis server from PATH.
     Redis,
+    /// Topics of a Mosquitto from PATH.
+    Mqtt,
 }
 
 impl Broker {
@@ -82,6 +84,16 @@ impl Broker {
         match self {
             Self::None => "none",
             Self::Redis => "redis",
+            Self::Mqtt => "mqtt",
+        }
+    }
+
+    /// Its server's program, which the Debian package of the same name brings; `None` where it has none.
+    fn program(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Redis => Some("redis-server"),
+            Self::Mqtt => Some("mosquitto"),
         }
     }
 }
@@ -115,10 +127,17 @@ impl Bench {
                 return Ok(());
             }
         }
-        if self.brokers.contains(&Broker::Redis) && !is_on_path("redis-server") {
-            bail!(
-                "there is no redis-server on PATH: install it (`apt-get install redis-server`), or leave out `--broker redis`"
-            );
+        for (broker, program) in self
+            .brokers
+            .iter()
+            .filter_map(|broker| Some((broker, broker.program()?)))
+        {
+            if !is_on_path(program) {
+                bail!(
+                    "there is no {program} on PATH: install it (`apt-get install {program}`), or leave out `--broker {}`",
+                    broker.name()
+                );
+            }
         }
         components::build_all()?;
         up::build_engine()?;

@@ -16,6 +16,7 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running server. It is stopped when this is dropped.
 pub struct Server {
+    broker: Broker,
     child: Child,
     address: SocketAddr,
 }
@@ -24,26 +25,29 @@ impl Server {
     /// Starts the server of a broker in a folder; `None` where there is none.
     pub fn start(broker: Broker, folder: &Path) -> Result<Option<Self>> {
         let address = free_address()?;
-        let mut command = match broker {
-            Broker::None => return Ok(None),
-            Broker::Redis => {
-                let mut command = Command::new("redis-server");
-                let port = address.port().to_string();
-                command.args([
-                    "--bind",
-                    "127.0.0.1",
-                    "--port",
-                    &port,
-                    "--save",
-                    "",
-                    "--appendonly",
-                    "no",
-                ]);
-                command
-            }
+        let Some(program) = broker.program() else {
+            return Ok(None);
         };
+        let port = address.port().to_string();
+        let arguments = match broker {
+            Broker::Redis => vec![
+                "--bind",
+                "127.0.0.1",
+                "--port",
+                &port,
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ],
+            // Without a file it listens on this machine only.
+            _ => vec!["-p", &port],
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).stderr(Stdio::null());
         command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null());
         let mut server = Self {
+            broker,
             child: process::spawn(&mut command)?,
             address,
         };
@@ -65,7 +69,9 @@ impl Server {
 
     /// The variable by which the application reaches it.
     pub fn variable(&self) -> String {
-        format!("redis_url=redis://{}", self.address)
+        let Self { broker, address, .. } = self;
+        let name = broker.name();
+        format!("{name}_url={name}://{address}")
     }
 }
 
@@ -82,5 +88,6 @@ pub fn manifest(broker: Broker) -> &'static str {
     match broker {
         Broker::None => "spin.toml",
         Broker::Redis => "spin.redis.toml",
+        Broker::Mqtt => "spin.mqtt.toml",
     }
 }
