@@ -151,6 +151,12 @@ pub const KERNEL: Tables = Tables {
             projection::ON_SWITCH,
             projection::ON_CANCEL,
         ],
+        // Who consumes the topic of a subscription that hears one, and until when.
+        &["CREATE TABLE IF NOT EXISTS consumers (
+            subscription TEXT PRIMARY KEY,
+            lease_token TEXT NOT NULL,
+            leased_until_ms INTEGER NOT NULL
+        )"],
     ],
 };
 

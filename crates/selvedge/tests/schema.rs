@@ -26,7 +26,7 @@ fn a_new_database_gets_all_tables_and_their_versions() {
     let world = World::new(&[TWO_VERSIONS]);
     assert_eq!(
         world.rows("SELECT name, version FROM schema_version ORDER BY name"),
-        ["selvedge|3", "todos|2"]
+        ["selvedge|4", "todos|2"]
     );
     assert_eq!(world.rows("SELECT awake_until_ms, collected_at_ms FROM relay"), ["0|0"]);
 }
