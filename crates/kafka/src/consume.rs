@@ -127,7 +127,9 @@ impl Consumer {
                 fetched.is_end = false;
                 continue;
             }
-            Code::check(data.error_code, || format!("reading {}, partition {partition},", self.topic))?;
+            Code::check(data.error_code, || {
+                format!("reading {}, partition {partition},", self.topic)
+            })?;
             let part = fetched::read(data, from);
             if let Some(next) = part.next {
                 self.next.insert(partition, next);

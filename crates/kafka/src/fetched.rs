@@ -80,7 +80,7 @@ pub(crate) fn read(data: &PartitionData, from: i64) -> Part {
                 partition,
                 offset: first.max(from),
                 content: Content::Unreadable {
-                    reason: format!("the batch can't be read: {error}"),
+                    reason: format!("the batch can't be read: {error:#}"),
                     bytes,
                 },
             }),

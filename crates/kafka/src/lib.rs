@@ -38,6 +38,6 @@ pub mod error;
 pub use client::Client;
 pub use consume::Consumer;
 pub use error::Error;
-pub use produce::Producer;
 pub use fetched::Received;
+pub use produce::Producer;
 pub use record::Message;

@@ -85,7 +85,10 @@ impl Consumer {
         partitions.try_for_each(|partition| {
             let index = partition.partition_index;
             Code::check(partition.error_code, || {
-                format!("committing the group {} in {}, partition {index},", self.group, self.topic)
+                format!(
+                    "committing the group {} in {}, partition {index},",
+                    self.group, self.topic
+                )
             })
         })
     }
@@ -99,7 +102,11 @@ impl Consumer {
             of_leaders.entry(partition.leader).or_default().push(partition.index);
         }
         // A partition that was added to a topic which the group reads is read as a whole.
-        let begin = if positions.is_empty() { self.begin } else { Begin::Oldest };
+        let begin = if positions.is_empty() {
+            self.begin
+        } else {
+            Begin::Oldest
+        };
         let mut begun = BTreeMap::new();
         for (leader, indexes) in of_leaders {
             begun.extend(self.list(leader, &indexes, begin).await?);
@@ -132,7 +139,9 @@ impl Consumer {
                 Some(code) => return Code::check(code.0, || what).map(|()| BTreeMap::new()),
                 None => {
                     let known = found.into_iter().filter(|found| found.committed_offset >= 0);
-                    return Ok(known.map(|found| (found.partition_index, found.committed_offset)).collect());
+                    return Ok(known
+                        .map(|found| (found.partition_index, found.committed_offset))
+                        .collect());
                 }
             }
         }
@@ -161,7 +170,9 @@ impl Consumer {
         let mut listed = BTreeMap::new();
         for found in answer.topics.iter().flat_map(|topic| &topic.partitions) {
             let index = found.partition_index;
-            Code::check(found.error_code, || format!("where {} begins, partition {index},", self.topic))?;
+            Code::check(found.error_code, || {
+                format!("where {} begins, partition {index},", self.topic)
+            })?;
             listed.insert(index, found.offset.max(0));
         }
         Ok(listed)

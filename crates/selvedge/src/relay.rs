@@ -56,7 +56,9 @@ impl Relay {
     pub fn ring(self: &Rc<Self>, host: &Host) {
         if self.subscriptions.of_brokers().next().is_some() {
             let (relay, host) = (self.clone(), host.clone());
-            host.clone().spawn(Box::pin(async move { consumer::wake(&host, &relay.subscriptions).await }));
+            host.clone().spawn(Box::pin(
+                async move { consumer::wake(&host, &relay.subscriptions).await },
+            ));
         }
         let Some(watch) = Watch::begin(self) else { return };
         let drained = drain::run(self.clone(), host.clone(), watch);

@@ -162,7 +162,9 @@ impl Subscriptions {
 
     /// This one alone.
     pub(crate) fn of(subscription: Arc<Subscription>) -> Self {
-        Self { all: vec![subscription] }
+        Self {
+            all: vec![subscription],
+        }
     }
 
     /// Those that hear the journal: the relay brings them what it has.

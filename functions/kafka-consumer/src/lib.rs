@@ -28,7 +28,9 @@ fn consumer() -> Result<Rc<Consumer>, String> {
 fn admit(schemas: &Schemas, event: &mut Event) -> Result<(), String> {
     schemas.check_outside(event).map_err(|forged| forged.to_string())?;
     schemas.check(event).map_err(|mistakes| {
-        let told = mistakes.iter().map(|mistake| format!("data{} {}", mistake.path, mistake.reason));
+        let told = mistakes
+            .iter()
+            .map(|mistake| format!("data{} {}", mistake.path, mistake.reason));
         let told: Vec<_> = told.collect();
         format!("the data isn't what its type promises: {}", told.join("; "))
     })?;

@@ -77,7 +77,11 @@ impl Consumer {
 /// # Errors
 /// What the database fails with.
 pub fn is_idle(host: &Host, subscriptions: &Subscriptions) -> Result<bool, Error> {
-    let names: Vec<&str> = subscriptions.iter().filter(|subscription| hears_kafka(subscription)).map(|found| &*found.name).collect();
+    let names: Vec<&str> = subscriptions
+        .iter()
+        .filter(|subscription| hears_kafka(subscription))
+        .map(|found| &*found.name)
+        .collect();
     place::is_free(host, &names, host.now_ms())
 }
 
@@ -189,7 +193,9 @@ impl Work {
             let fetched = self.answered(asked).await?;
             for (partition, from, to) in &fetched.gaps {
                 let name = &self.subscription.name;
-                eprintln!("warning: {name} missed the records {from} to {to} of partition {partition}: the topic has deleted them");
+                eprintln!(
+                    "warning: {name} missed the records {from} to {to} of partition {partition}: the topic has deleted them"
+                );
             }
             let mut records = VecDeque::from(fetched.records);
             while !records.is_empty() {
@@ -221,7 +227,11 @@ impl Work {
         };
         let client = publish::kafka::client(&self.host).await?;
         let group = self.host.variable(GROUP).await?;
-        let group = format!("{}-{}", group.as_deref().unwrap_or(STANDARD_GROUP), self.subscription.name);
+        let group = format!(
+            "{}-{}",
+            group.as_deref().unwrap_or(STANDARD_GROUP),
+            self.subscription.name
+        );
         let begin = match self.subscription.start {
             Start::Beginning => Begin::Oldest,
             Start::Now => Begin::Now,
@@ -240,7 +250,9 @@ impl Work {
             }
         }
         let patience_ms = limits::CONSUME_ANSWER_MS;
-        Err(self.broken(format!("the broker gave no answer within {patience_ms} ms: look whether it is well")))
+        Err(self.broken(format!(
+            "the broker gave no answer within {patience_ms} ms: look whether it is well"
+        )))
     }
 
     fn failed(&self, error: &selvedge_kafka::Error) -> Error {
@@ -249,7 +261,12 @@ impl Work {
 
     fn broken(&self, reason: String) -> Error {
         Error::Broker {
-            address: self.subscription.from.as_ref().map(ToString::to_string).unwrap_or_default(),
+            address: self
+                .subscription
+                .from
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             reason,
         }
     }
@@ -277,5 +294,8 @@ fn chunk(records: &mut VecDeque<Received>, count: usize) -> Vec<Received> {
 
 /// The offsets after these records, which stand in each partition in their order.
 fn after(records: &[Received]) -> BTreeMap<i32, i64> {
-    records.iter().map(|record| (record.partition, record.offset + 1)).collect()
+    records
+        .iter()
+        .map(|record| (record.partition, record.offset + 1))
+        .collect()
 }

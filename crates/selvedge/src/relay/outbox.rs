@@ -94,7 +94,12 @@ pub(super) fn is_due(host: &Host, subscriptions: &Subscriptions, now_ms: i64) ->
         return Ok(false);
     }
     let names = placeholders(1, subscriptions.iter().len());
-    let fed = || subscriptions.iter().filter(|subscription| subscription.from.is_none()).map(name_of);
+    let fed = || {
+        subscriptions
+            .iter()
+            .filter(|subscription| subscription.from.is_none())
+            .map(name_of)
+    };
     let is_behind = match fed().count() {
         0 => "0 = 1".to_owned(),
         count => format!(

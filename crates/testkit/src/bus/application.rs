@@ -239,7 +239,10 @@ fn manifest(bus: &dyn Bus) -> anyhow::Result<String> {
     };
     text.push_str(&given("relay"));
     if let Some(id) = bus.consumer() {
-        writeln!(text, "[[trigger.http]]\nroute = {{ private = true }}\ncomponent = \"{id}\"")?;
+        writeln!(
+            text,
+            "[[trigger.http]]\nroute = {{ private = true }}\ncomponent = \"{id}\""
+        )?;
         let hosts = [&["http://*.spin.internal"], bus.hosts()].concat();
         text.push_str(&component(id, &id.replace('-', "_"), &hosts));
         text.push_str(&given(id));

@@ -120,7 +120,9 @@ impl Sorted {
             Some(earlier) if is_same(earlier, &event) => return Ok(key),
             Some(_) => {
                 let (source, id) = key;
-                return Err(format!("there is another event of the source {source:?} with the id {id:?}"));
+                return Err(format!(
+                    "there is another event of the source {source:?} with the id {id:?}"
+                ));
             }
             None => {}
         }
@@ -215,7 +217,9 @@ fn note(host: &Host, refused: Vec<Event>) -> Result<(), Error> {
     if append(host, refused.clone())? {
         return Ok(());
     }
-    refused.into_iter().try_for_each(|event| append(host, vec![event]).map(drop))
+    refused
+        .into_iter()
+        .try_for_each(|event| append(host, vec![event]).map(drop))
 }
 
 /// These events as the journal has them, without those that are exceptions of the subscription.

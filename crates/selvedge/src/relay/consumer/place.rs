@@ -36,7 +36,11 @@ impl Place {
                  WHERE {} RETURNING subscription",
             FREE.replace("leased_until_ms", "consumers.leased_until_ms")
         );
-        let mut parameters = vec![(*self.subscription).into(), (*self.token).into(), until_ms(now_ms).into()];
+        let mut parameters = vec![
+            (*self.subscription).into(),
+            (*self.token).into(),
+            until_ms(now_ms).into(),
+        ];
         parameters.extend(free_parameters(now_ms));
         Ok(!host.execute(&statement, parameters)?.is_empty())
     }

@@ -64,7 +64,12 @@ impl Work {
         events: &mut Vec<Encoded>,
     ) -> Result<(Parcel, Delivered), Error> {
         let name = &self.subscription.name;
-        let ordered: Vec<&str> = self.subscription.is_ordered().then_some(name.as_str()).into_iter().collect();
+        let ordered: Vec<&str> = self
+            .subscription
+            .is_ordered()
+            .then_some(name.as_str())
+            .into_iter()
+            .collect();
         let seen = pack::Seen {
             view: &View {
                 head: i64::MAX,

@@ -61,7 +61,11 @@ pub(super) async fn to_topic(
 
 /// Asks the cluster whether it is there.
 pub(super) async fn check(host: &Host, address: &Address) -> Result<(), Error> {
-    client(host).await?.check().await.map_err(|error| broker(address, &error))
+    client(host)
+        .await?
+        .check()
+        .await
+        .map_err(|error| broker(address, &error))
 }
 
 /// A client of the cluster that the variable names.

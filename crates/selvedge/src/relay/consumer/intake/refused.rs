@@ -43,9 +43,13 @@ pub(super) fn event(topic: &str, record: &Received, reason: &str) -> Result<Even
         "value": part(value),
         "valueBytes": value.map_or(0, Bytes::len),
     });
-    let mut event = Event::new(derived_id(SOURCE, &format!("{place}/{digest}"), "kafka", 0), SOURCE, TYPE)
-        .with_subject(place)
-        .with_json(&data)?;
+    let mut event = Event::new(
+        derived_id(SOURCE, &format!("{place}/{digest}"), "kafka", 0),
+        SOURCE,
+        TYPE,
+    )
+    .with_subject(place)
+    .with_json(&data)?;
     event.dataschema = Some(schema_uri(TYPE));
     Ok(event)
 }
