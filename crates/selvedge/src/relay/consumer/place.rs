@@ -11,6 +11,8 @@ use crate::{Error, limits};
 pub(super) struct Place {
     subscription: String,
     token: String,
+    /// Whether it was this consumer's when that was last looked at.
+    is_held: bool,
     /// When it is to be kept for some more time.
     keep_at_ms: i64,
 }
@@ -21,6 +23,7 @@ impl Place {
         Self {
             subscription: subscription.to_owned(),
             token,
+            is_held: false,
             keep_at_ms: 0,
         }
     }
@@ -42,15 +45,17 @@ impl Place {
             until_ms(now_ms).into(),
         ];
         parameters.extend(free_parameters(now_ms));
-        Ok(!host.execute(&statement, parameters)?.is_empty())
+        self.is_held = !host.execute(&statement, parameters)?.is_empty();
+        Ok(self.is_held)
     }
 
-    /// Keeps it, when it is time. False when somebody else has it.
+    /// Keeps it, when it is time. False when somebody else has it, or the subscription is paused.
     pub(super) fn keep(&mut self, host: &Host) -> Result<bool, Error> {
         let now_ms = host.now_ms();
         // A clock that was set back makes it time, too.
-        if (self.keep_at_ms - limits::RENEW_EVERY_MS..self.keep_at_ms).contains(&now_ms) {
-            return Ok(true);
+        let is_early = (self.keep_at_ms - limits::RENEW_EVERY_MS..self.keep_at_ms).contains(&now_ms);
+        if is_early || !self.is_held {
+            return Ok(self.is_held);
         }
         self.keep_at_ms = now_ms + limits::RENEW_EVERY_MS;
         let statement = "UPDATE consumers SET leased_until_ms = ? WHERE subscription = ? AND lease_token = ?
@@ -61,7 +66,8 @@ impl Place {
             (*self.subscription).into(),
             (*self.token).into(),
         ];
-        Ok(!host.execute(statement, parameters)?.is_empty())
+        self.is_held = !host.execute(statement, parameters)?.is_empty();
+        Ok(self.is_held)
     }
 
     /// Gives it back.

@@ -9,6 +9,7 @@ use selvedge_kafka::fetched::Content;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::delivery::bounded;
 use crate::{Error, limits};
 
 /// Its type.
@@ -38,7 +39,7 @@ pub(super) fn event(topic: &str, record: &Received, reason: &str) -> Result<Even
         "topic": topic,
         "partition": record.partition,
         "offset": record.offset,
-        "reason": reason,
+        "reason": bounded(reason.to_owned()),
         "key": part(key),
         "value": part(value),
         "valueBytes": value.map_or(0, Bytes::len),
