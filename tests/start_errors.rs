@@ -169,6 +169,18 @@ fn an_unknown_component_in_the_subscriptions() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_topic_that_nobody_consumes() -> anyhow::Result<()> {
+    Attempt::new()?
+        .with(
+            "subscriptions.toml",
+            "target = \"function:notifications\"",
+            "from = \"kafka:todos\"\ntarget = \"function:notifications\"",
+        )?
+        .refused(&["subscriptions.toml", "notifications", "kafka:todos", "kafka-consumer"])?;
+    Ok(())
+}
+
+#[test]
 fn a_type_pattern_that_breaks_the_naming_rule() -> anyhow::Result<()> {
     for pattern in [
         "todos",

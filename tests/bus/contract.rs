@@ -224,9 +224,58 @@ impl Bus for Kafka {
     }
 }
 
+/// Kafka topics, heard by functions of the application.
+struct FromKafka(Kafka);
+
+const FROM_KAFKA: Features = Features {
+    name: "kafka, heard by functions",
+    settled_by: "the function's answer; then its offset is committed",
+    has_consumers: true,
+    replicas: "one of them reads the topic",
+    ..KAFKA
+};
+
+impl Bus for FromKafka {
+    fn features(&self) -> Features {
+        FROM_KAFKA
+    }
+
+    fn subscription(&self, place: &str) -> String {
+        format!("from = \"kafka:{place}\"\ntarget = \"function:listener\"")
+    }
+
+    fn publisher(&self, place: &str) -> Option<String> {
+        Some(format!("{}\norder = \"stream\"", self.0.subscription(place)))
+    }
+
+    fn trigger(&self, place: &str) -> String {
+        Local.trigger(place)
+    }
+
+    fn consumer(&self) -> Option<&'static str> {
+        Some("kafka-consumer")
+    }
+
+    fn hosts(&self) -> &'static [&'static str] {
+        self.0.hosts()
+    }
+
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        self.0.variables()
+    }
+
+    fn kill(&mut self) -> anyhow::Result<bool> {
+        self.0.kill()
+    }
+
+    fn start_again(&mut self) -> anyhow::Result<()> {
+        self.0.start_again()
+    }
+}
+
 /// Every bus that the contract is tried on, in the order of the README's table.
-fn features() -> [Features; 6] {
-    [FUNCTION, REDIS_CHANNEL, REDIS_STREAM, MQTT, KAFKA, DAPR]
+fn features() -> [Features; 7] {
+    [FUNCTION, REDIS_CHANNEL, REDIS_STREAM, MQTT, KAFKA, FROM_KAFKA, DAPR]
 }
 
 #[test]
@@ -252,6 +301,11 @@ fn mqtt() -> anyhow::Result<()> {
 #[test]
 fn kafka() -> anyhow::Result<()> {
     contract::hold(&mut Kafka(KafkaBroker::start(&root())?), &root())
+}
+
+#[test]
+fn from_kafka() -> anyhow::Result<()> {
+    contract::hold(&mut FromKafka(Kafka(KafkaBroker::start(&root())?)), &root())
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! The shipped application with its events on Kafka as well: spin.kafka.toml, on a Kafka-compatible broker, read by librdkafka.
+//! The shipped application on Kafka: spin.kafka.toml, on a Kafka-compatible broker, with librdkafka as the others who read and write.
 
 use std::time::{Duration, Instant};
 
-use selvedge_events::json;
+use selvedge_events::kafka_binding::{self, Record};
+use selvedge_events::{Event, json};
 use selvedge_testkit::servers::{KafkaBroker, SilentServer, free_port};
 use selvedge_testkit::{RealProcess, real_process};
 use serde_json::{Value, json};
@@ -130,5 +131,156 @@ async fn a_cluster_that_comes_back_gets_what_was_accepted_meanwhile() -> anyhow:
     broker.thaw()?;
     until_published(&state).await?;
     assert_eq!(broker.events("todos")?.len(), 5);
+    until_notified(&http, 5).await
+}
+
+/// Waits until a request gives what it should.
+async fn until<T: std::fmt::Debug + PartialEq>(
+    what: &str,
+    expected: T,
+    mut found: impl AsyncFnMut() -> anyhow::Result<T>,
+) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    loop {
+        let now = found().await?;
+        if now == expected {
+            return Ok(());
+        }
+        anyhow::ensure!(
+            begun.elapsed() < DEADLINE,
+            "within {DEADLINE:?} {what}: {now:?} instead of {expected:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn until_notified(http: &HttpClient, count: usize) -> anyhow::Result<()> {
+    let found = async || Ok(http.all("notifications", "u1").await?.len());
+    until("notifications", count, found).await
+}
+
+async fn counted(http: &HttpClient, event_type: &str) -> anyhow::Result<Value> {
+    let mut counts = http.get(&format!("/analytics/events?type={event_type}")).await?;
+    Ok(counts["total"].take())
+}
+
+/// Waits until a group has committed all of a topic, by librdkafka's account.
+async fn until_committed(broker: &KafkaBroker, topic: &str, subscription: &str) -> anyhow::Result<()> {
+    let group = format!("selvedge-{subscription}");
+    let left = async || {
+        let offsets = broker.committed(topic, &group)?;
+        anyhow::ensure!(
+            offsets.iter().map(|(_, end)| end).sum::<i64>() > 0,
+            "the topic is empty"
+        );
+        Ok(offsets.iter().map(|(committed, end)| end - committed).sum::<i64>())
+    };
+    until("records that aren't committed", 0, left).await
+}
+
+#[tokio::test]
+async fn todos_go_by_topics_to_notifications_and_analytics() -> anyhow::Result<()> {
+    let broker = KafkaBroker::start(&root())?;
+    let state = tempfile::tempdir()?;
+    let process = start(&broker.address(), &state)?;
+    let http = HttpClient::new(process.url());
+    for number in 0..20 {
+        http.create(&number.to_string(), "u1").await?;
+    }
+    until_notified(&http, 20).await?;
+    until("counted todos", json!(20), async || {
+        counted(&http, "todos.task.created").await
+    })
+    .await?;
+    until_committed(&broker, "todos", "notifications").await?;
+    until_committed(&broker, "events", "analytics").await?;
+    let database = rusqlite::Connection::open(state.path().join("sqlite_db.db"))?;
+    let events: i64 = database.query_row("SELECT count(*) FROM journal", [], |row| row.get(0))?;
+    assert_eq!(events, 20, "what comes from the topic is known already");
+    // Once it is awake, an event is heard within milliseconds.
+    let begun = Instant::now();
+    http.create("at once", "u1").await?;
+    until_notified(&http, 21).await?;
+    println!("heard after {:?}", begun.elapsed());
     Ok(())
+}
+
+fn record(event: &Event) -> anyhow::Result<Record> {
+    Ok(kafka_binding::encode_binary(event)?)
+}
+
+fn structured(event: &Event) -> anyhow::Result<Record> {
+    Ok(Record {
+        headers: vec![("content-type".to_owned(), b"application/cloudevents+json".to_vec())],
+        value: Some(json::encode(event)?),
+    })
+}
+
+#[tokio::test]
+async fn what_others_write_is_heard_once_and_what_is_wrong_is_told_and_in_nobodys_way() -> anyhow::Result<()> {
+    let broker = KafkaBroker::start(&root())?;
+    let report = |id: &str| {
+        Event::new(id, "https://weather.example", "weather.report.published").with_json(&json!({ "celsius": 21 }))
+    };
+    let forged = Event::new("1", "/todos", "todos.task.created").with_json(&json!({ "title": "x", "userId": "u1" }))?;
+    let gibberish = Record {
+        headers: Vec::new(),
+        value: Some(b"gibberish".to_vec()),
+    };
+    // Before anybody listens.
+    let first = [
+        record(&report("none")?)?,
+        gibberish,
+        record(&forged)?,
+        structured(&report("structured")?)?,
+    ];
+    broker.write("events", "none", &first)?;
+    let state = tempfile::tempdir()?;
+    let process = start(&broker.address(), &state)?;
+    let http = HttpClient::new(process.url());
+    let reports = async || counted(&http, "weather.report.published").await;
+    until("counted reports", json!(2), reports).await?;
+    let mut count = 2;
+    for compression in ["gzip", "snappy", "lz4", "zstd"] {
+        let mut records = vec![record(&report("none")?)?];
+        for number in 0..10 {
+            records.push(record(&report(&format!("{compression}-{number}"))?)?);
+        }
+        broker.write("events", compression, &records)?;
+        count += 10;
+        until(compression, json!(count), reports).await?;
+    }
+    let refused = http.get("/events?type=kafka.record.refused").await?;
+    let events = refused.as_array().into_iter().flatten();
+    let mut reasons: Vec<_> = events.filter_map(|event| event["data"]["reason"].as_str()).collect();
+    reasons.sort_unstable();
+    assert!(
+        matches!(reasons[..], [forged, gibberish] if forged.contains("/todos") && gibberish.contains("no CloudEvent")),
+        "{refused}"
+    );
+    // What is wrong is an event like any other.
+    until("counted refusals", json!(2), async || {
+        counted(&http, "kafka.record.refused").await
+    })
+    .await?;
+    assert_eq!(counted(&http, "todos.task.created").await?, json!(0));
+    until_committed(&broker, "events", "analytics").await
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_killed_is_followed_by_the_next_process() -> anyhow::Result<()> {
+    let broker = KafkaBroker::start(&root())?;
+    let state = tempfile::tempdir()?;
+    for round in 1..=3 {
+        let process = start(&broker.address(), &state)?;
+        let http = HttpClient::new(process.url());
+        for number in 0..10 {
+            http.create(&format!("{round}-{number}"), "u1").await?;
+        }
+        if round == 3 {
+            until_notified(&http, 30).await?;
+        }
+        process.kill()?;
+    }
+    until_committed(&broker, "todos", "notifications").await
 }

@@ -76,6 +76,8 @@ pub enum Broker {
     Redis,
     /// Topics of a Mosquitto from PATH.
     Mqtt,
+    /// Topics of the Kafka-compatible broker that the end-to-end tests install.
+    Kafka,
 }
 
 impl Broker {
@@ -85,13 +87,14 @@ impl Broker {
             Self::None => "none",
             Self::Redis => "redis",
             Self::Mqtt => "mqtt",
+            Self::Kafka => "kafka",
         }
     }
 
-    /// Its server's program, which the Debian package of the same name brings; `None` where it has none.
+    /// Its server's program, which the Debian package of the same name brings; `None` where it has none, or another way.
     fn program(self) -> Option<&'static str> {
         match self {
-            Self::None => None,
+            Self::None | Self::Kafka => None,
             Self::Redis => Some("redis-server"),
             Self::Mqtt => Some("mosquitto"),
         }

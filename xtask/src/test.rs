@@ -84,6 +84,9 @@ fn run_all(totals: &mut Totals, arguments: &[OsString]) -> Result<()> {
     }
     say("unit tests of the functions");
     totals.add(&mut cargo_test(&guest, None, arguments))?;
+    say("the consumer's sweep, with the kernel's mutants");
+    let consumer = ["--package", "selvedge", "--features", "mutants", "--test", "consumer"];
+    totals.add(&mut cargo_test(&consumer, None, arguments))?;
     build_engine(&host)?;
     say("unit, documentation and end-to-end tests");
     host.push("--no-fail-fast");

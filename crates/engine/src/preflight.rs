@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
-use selvedge::subscription::Subscriptions;
+use selvedge::relay::consumer;
+use selvedge::subscription::{Address, Subscriptions};
 use selvedge::{bell, schema};
 
 use crate::Error;
@@ -78,6 +79,20 @@ fn check_subscriptions(path: &Path, manifest: &Manifest) -> Result<Subscriptions
     let unknown = subscriptions
         .components()
         .find(|(component, _)| !manifest.components.contains_key(*component));
+    let topic = subscriptions
+        .of_brokers()
+        .find(|(from, _)| matches!(from, Address::Kafka { .. }));
+    if let Some((from, subscription)) = topic
+        && !manifest.components.contains_key(consumer::COMPONENT)
+    {
+        return Err(wrong(format!(
+            "subscriptions.toml: the subscription {} hears {from}, and {} has no component {}, which consumes topics; add it as \
+             spin.kafka.toml has it",
+            subscription.name,
+            manifest.file.display(),
+            consumer::COMPONENT
+        )));
+    }
     match unknown {
         None => Ok(subscriptions),
         Some((component, line)) => {

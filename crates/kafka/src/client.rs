@@ -84,6 +84,16 @@ impl Client {
         self.ask_any::<_, MetadataResponse>(METADATA, &request).await.map(drop)
     }
 
+    /// Where its connections come from.
+    pub(crate) fn transport(&self) -> Rc<dyn Transport> {
+        self.transport.clone()
+    }
+
+    /// Waits for a moment before a question is asked again.
+    pub(crate) async fn pause(&self) {
+        self.transport.wait(limits::COORDINATOR_PAUSE_MS).await;
+    }
+
     /// Forgets what is known of a topic: its partitions may be led by others now.
     pub fn forget(&mut self, topic: &str) {
         self.topics.remove(topic);

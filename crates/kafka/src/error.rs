@@ -80,6 +80,12 @@ pub struct Code(pub i16);
 impl Code {
     /// The message, or the batch that it is in, is larger than the topic takes.
     pub const MESSAGE_TOO_LARGE: Self = Self(10);
+    /// There is no record at this offset, and won't be.
+    pub const OFFSET_OUT_OF_RANGE: Self = Self(1);
+    /// The group's coordinator has yet to read the offsets.
+    pub const COORDINATOR_LOADING: Self = Self(14);
+    /// The group has no coordinator yet.
+    pub const COORDINATOR_NOT_AVAILABLE: Self = Self(15);
     /// The topic isn't there, or not yet.
     pub const UNKNOWN_TOPIC: Self = Self(3);
     /// The partition has no leader yet.

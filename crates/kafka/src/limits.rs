@@ -13,3 +13,15 @@ pub const RECORD_OVERHEAD_BYTES: usize = 64;
 pub const NEW_TOPIC_ATTEMPTS_MAX: u32 = 20;
 /// How long is waited between two questions for a topic that is being made, in milliseconds.
 pub const NEW_TOPIC_PAUSE_MS: u64 = 50;
+/// How long a request for records waits at the broker for the first one, in milliseconds.
+pub const FETCH_WAIT_MS: i32 = 1_000;
+/// Records that one request brings, in bytes: at least one batch comes whatever its size is.
+pub const FETCH_BYTES: i32 = 2 * 1024 * 1024;
+/// Records of one partition that one request brings, in bytes.
+pub const FETCH_PARTITION_BYTES: i32 = 1024 * 1024;
+/// A batch's records without their compression, in bytes.
+pub const BATCH_DECOMPRESSED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How often a group's coordinator is asked for that isn't ready.
+pub const COORDINATOR_ATTEMPTS_MAX: u32 = 40;
+/// How long is waited between two such questions, in milliseconds.
+pub const COORDINATOR_PAUSE_MS: u64 = 100;

@@ -16,6 +16,9 @@ use crate::{Error, Host, limits};
 /// What streams of events from outside begin with. No entity's stream does: an entity's kind has a dot.
 pub const STREAM_PREFIX: &str = "external";
 
+/// Extensions that the journal adds to events which have none.
+pub(crate) const ADDED: [&str; 2] = [TRACE_PARENT, CORRELATION_ID];
+
 /// What became of events from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ingested {
@@ -163,7 +166,7 @@ fn is_same(record: &Record, sent: &Event) -> bool {
     if sent.time.is_none() {
         stored.time = None;
     }
-    for added in [TRACE_PARENT, CORRELATION_ID] {
+    for added in ADDED {
         if !sent.extensions.contains_key(added) {
             stored.extensions.remove(added);
         }

@@ -4,7 +4,7 @@
 //! [`decide`] on the command, on a state that a [`snapshot`] makes quick to load, and appends what was decided to the
 //! [`journal`], as [`ingest`] does with events from outside; the [`bell`] wakes the relay, and [`feed`] lets others read. The
 //! [`relay`] finds who hears the event ([`subscription`]), takes a [`lease`] on what it is about to do, and sends a
-//! [`delivery`] to each function, or has a broker bring it a [`message`]; the [`inbox`] lets every event take effect once, and in [`order`] where that is asked
+//! [`delivery`] to each function, or has a broker bring it a [`message`]; what a Kafka topic has, a [`relay::consumer`] brings; the [`inbox`] lets every event take effect once, and in [`order`] where that is asked
 //! for; what goes to someone outside is a [`webhook`], or goes the way of [`dapr`]. What failed is tried again ([`retry`]) or becomes a
 //! [`dead_letter`]. Calls that functions make to each other and to the outside go through an [`http::Upstream`] and its
 //! circuit [`breaker`]. What several functions do together is led by a [`saga`], and what only somebody outside can do is

@@ -56,6 +56,16 @@ pub const MQTT_BATCH_EVENTS: u32 = 100;
 pub const MQTT_TOPIC_BYTES_MAX: usize = 65_535;
 /// The longest time between two looks for what consumers say of an event that was published, in milliseconds.
 pub const WORD_POLL_MS_MAX: u64 = 50;
+/// How long a consumer waits for a broker's answer before it connects anew, in milliseconds.
+pub const CONSUME_ANSWER_MS: u64 = 10_000;
+/// How long a consumer waits after something went wrong before it begins anew, in milliseconds.
+pub const CONSUME_PAUSE_MS: u64 = 500;
+/// How long a consumer that can't deliver now waits before it looks again, in milliseconds.
+pub const CONSUME_LOOK_MS: u64 = 50;
+/// How often a consumer that has reached its topic's end notes how far that is, in milliseconds.
+pub const CONSUME_PROGRESS_MS: i64 = 500;
+/// What is kept of a refused record's key, and of its value, in bytes.
+pub const REFUSED_RECORD_BYTES_MAX: usize = 32 * 1024;
 /// A request that publishes by Dapr's API, in bytes: what a sidecar takes unless it is told otherwise.
 pub const DAPR_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Entries of one bulk request of Dapr's API.

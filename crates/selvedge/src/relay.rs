@@ -8,6 +8,7 @@
 pub mod batch;
 mod claim;
 mod collect;
+pub mod consumer;
 mod dapr_app;
 mod deliver;
 mod drain;
@@ -53,6 +54,12 @@ impl Relay {
 
     /// Hears the bell: drains in a task of its own, unless one is at it that will look again anyway.
     pub fn ring(self: &Rc<Self>, host: &Host) {
+        if self.subscriptions.of_brokers().next().is_some() {
+            let (relay, host) = (self.clone(), host.clone());
+            host.clone().spawn(Box::pin(
+                async move { consumer::wake(&host, &relay.subscriptions).await },
+            ));
+        }
         let Some(watch) = Watch::begin(self) else { return };
         let drained = drain::run(self.clone(), host.clone(), watch);
         host.spawn(Box::pin(async move {
@@ -64,12 +71,15 @@ impl Relay {
 }
 
 /// Whether a relay that isn't awake would find anything to do for these subscriptions: missed bells, due retries, leases
-/// that ended, a subscription that is new, a replay that may go on.
+/// that ended, a subscription that is new, a replay that may go on, a topic that nobody consumes.
 ///
 /// # Errors
 /// What the database fails with.
 pub fn is_due(host: &Host, subscriptions: &Subscriptions) -> Result<bool, Error> {
-    Ok(!mutant::is("cron_never_due") && outbox::is_due(host, subscriptions, host.now_ms())?)
+    if mutant::is("cron_never_due") {
+        return Ok(false);
+    }
+    Ok(outbox::is_due(host, subscriptions, host.now_ms())? || consumer::is_idle(host, subscriptions)?)
 }
 
 /// Makes sure that every one of these subscriptions has its row, as a relay does before it first works.

@@ -152,7 +152,16 @@ pub const KERNEL: Tables = Tables {
             projection::ON_SWITCH,
             projection::ON_CANCEL,
         ],
-        &[kept::TABLE, kept::INDEX],
+        // Answers that are kept under their key; who consumes the topic of a subscription that hears one, and until when.
+        &[
+            kept::TABLE,
+            kept::INDEX,
+            "CREATE TABLE IF NOT EXISTS consumers (
+            subscription TEXT PRIMARY KEY,
+            lease_token TEXT NOT NULL,
+            leased_until_ms INTEGER NOT NULL
+        )",
+        ],
     ],
 };
 

@@ -160,10 +160,33 @@ impl Subscriptions {
         self.all.iter().find(|subscription| subscription.name == name)
     }
 
-    /// Those that hear the journal: the relay's.
+    /// This one alone.
+    pub(crate) fn of(subscription: Arc<Subscription>) -> Self {
+        Self {
+            all: vec![subscription],
+        }
+    }
+
+    /// Those that hear the journal: the relay brings them what it has.
     #[must_use]
     pub fn of_journal(mut self) -> Self {
         self.all.retain(|subscription| subscription.from.is_none());
+        self
+    }
+
+    /// Those whose failed deliveries the relay makes again: all but those that a Dapr sidecar brings events to.
+    #[must_use]
+    pub fn of_relay(mut self) -> Self {
+        self.all
+            .retain(|subscription| !matches!(subscription.from, Some(Address::Dapr { .. })));
+        self
+    }
+
+    /// Those that hear a Kafka topic.
+    #[must_use]
+    pub fn of_kafka(mut self) -> Self {
+        self.all
+            .retain(|subscription| matches!(subscription.from, Some(Address::Kafka { .. })));
         self
     }
 

@@ -36,8 +36,19 @@ pub trait Bus {
     /// Lines of the subscription that brings events to `place`: its `target`, and what belongs to it.
     fn subscription(&self, place: &str) -> String;
 
+    /// Lines of a further subscription that publishes events to `place`, where the first one hears them there. It hears the same events.
+    fn publisher(&self, place: &str) -> Option<String> {
+        let _ = place;
+        None
+    }
+
     /// Tables of spin.toml that have the component `listener` hear `place`.
     fn trigger(&self, place: &str) -> String;
+
+    /// A component beside the relay that reaches the bus: its id, which is its file's name as well.
+    fn consumer(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Tables of spin.toml that all of its triggers share.
     fn trigger_settings(&self) -> &'static str {

@@ -54,7 +54,7 @@ struct View {
 }
 
 async fn subscriptions(host: Host, _request: Request) -> Result<Response, Problem> {
-    let configured = Subscriptions::from_file()?.of_journal();
+    let configured = Subscriptions::from_file()?.of_relay();
     let mut replays: HashMap<String, Vec<Replay>> = HashMap::new();
     for replay in replay::list(&host)? {
         if replay.state != replay::State::Done {
@@ -83,7 +83,7 @@ fn known(host: &Host, configured: &Subscriptions) -> Result<Vec<Progress>, Probl
 
 async fn pause(host: Host, request: Request, paused: bool) -> Result<Response, Problem> {
     let name = request.parameter("name");
-    let configured = Subscriptions::from_file()?.of_journal();
+    let configured = Subscriptions::from_file()?.of_relay();
     if configured.get(name).is_some() {
         // One that no relay has met yet has no row to pause.
         relay::register(&host, &configured)?;

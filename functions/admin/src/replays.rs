@@ -27,7 +27,12 @@ struct NewReplay {
 pub async fn create(host: Host, request: Request) -> Result<Response, Problem> {
     let wanted: NewReplay = request.json()?;
     let key = Key::of(&request, "/admin")?;
-    let subscriptions = Subscriptions::from_file()?.of_journal();
+    let all = Subscriptions::from_file()?;
+    if all.clone().of_kafka().get(&wanted.subscription).is_some() {
+        let detail = "hears a topic of Kafka: to have it hear records again, set the offsets of its group back";
+        return Err(Problem::invalid(vec![FieldProblem::new("subscription", detail)]));
+    }
+    let subscriptions = all.of_journal();
     let new = checked(&host, wanted, key.as_ref(), &subscriptions)?;
     relay::register(&host, &subscriptions)?;
     let Some(replay) = replay::create(&host, &new)? else {

@@ -72,7 +72,7 @@ async fn report(host: Host, _request: Request) -> Result<Response, Problem> {
     let stores = stores(&host);
     let breakers =
         reports(&host, breakers).inspect_err(|error| eprintln!("error: the breakers can't be read: {error}"));
-    let subscriptions = all.of_journal();
+    let subscriptions = all.of_relay();
     let lags = health::lags(&host).inspect_err(|error| eprintln!("error: the subscriptions can't be read: {error}"));
     let lags: Option<Vec<_>> = lags.ok().map(|lags| {
         lags.into_iter()

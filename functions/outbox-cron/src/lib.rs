@@ -31,7 +31,7 @@ impl bindings::Guest for Component {
 bindings::export!(Component with_types_in bindings);
 
 async fn wake_if_due(host: &Host) -> anyhow::Result<()> {
-    let subscriptions = Subscriptions::from_file()?.of_journal();
+    let subscriptions = Subscriptions::from_file()?.of_relay();
     if !relay::is_due(host, &subscriptions).context("looking into the outbox")? {
         return Ok(());
     }

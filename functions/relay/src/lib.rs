@@ -10,7 +10,7 @@ use selvedge::{Error, Function, Host, Relay, bell};
 selvedge::export!(function);
 
 fn function() -> Function {
-    let relay = Rc::new(Subscriptions::from_file().map(|all| Relay::new(all.of_journal())));
+    let relay = Rc::new(Subscriptions::from_file().map(|all| Relay::new(all.of_relay())));
     let door = relay.clone();
     Function::new("relay")
         .post(bell::PATH, move |host, _| ring(relay.clone(), host))

@@ -94,6 +94,20 @@ pub(super) fn is_due(host: &Host, subscriptions: &Subscriptions, now_ms: i64) ->
         return Ok(false);
     }
     let names = placeholders(1, subscriptions.iter().len());
+    let fed = || {
+        subscriptions
+            .iter()
+            .filter(|subscription| subscription.from.is_none())
+            .map(name_of)
+    };
+    let is_behind = match fed().count() {
+        0 => "0 = 1".to_owned(),
+        count => format!(
+            "EXISTS (SELECT 1 FROM subscriptions
+                 WHERE name IN {} AND paused = 0 AND cursor < (SELECT MAX(position) FROM journal) AND {FREE})",
+            placeholders(1, count)
+        ),
+    };
     let due = due::condition(subscriptions, now_ms);
     // A subscription that begins now is taken up at once; the others can wait for the first event.
     let starts_now = subscriptions
@@ -101,8 +115,7 @@ pub(super) fn is_due(host: &Host, subscriptions: &Subscriptions, now_ms: i64) ->
         .any(|subscription| subscription.start == Start::Now);
     let statement = format!(
         "SELECT 1 FROM relay WHERE id = 1 AND (awake_until_ms <= ? OR awake_until_ms > ?) AND (
-             EXISTS (SELECT 1 FROM subscriptions
-                 WHERE name IN {names} AND paused = 0 AND cursor < (SELECT MAX(position) FROM journal) AND {FREE})
+             {is_behind}
              OR EXISTS (SELECT 1 FROM exceptions WHERE {})
              OR EXISTS (SELECT 1 FROM replays WHERE {REPLAY_DUE} AND {FREE} AND subscription IN {names})
              OR ({}(SELECT COUNT(*) FROM subscriptions WHERE name IN {names}) < ?))",
@@ -114,8 +127,10 @@ pub(super) fn is_due(host: &Host, subscriptions: &Subscriptions, now_ms: i64) ->
         }
     );
     let mut parameters = vec![now_ms.into(), latest_ms(now_ms + limits::AWAKE_MS).into()];
-    parameters.extend(names_of(subscriptions));
-    parameters.extend(free_parameters(now_ms));
+    if fed().next().is_some() {
+        parameters.extend(fed());
+        parameters.extend(free_parameters(now_ms));
+    }
     parameters.extend(due.parameters);
     parameters.extend(replay::due_parameters(now_ms));
     parameters.extend(free_parameters(now_ms));

@@ -58,7 +58,9 @@ pub fn wanted<'s>(view: &View, subscriptions: &'s Subscriptions, now_ms: i64) ->
     };
     let known = |progress: &Progress| {
         let subscription = subscriptions.get(&progress.name)?;
-        (subscription.batch_beside(progress.busy) > 0).then_some(&**subscription)
+        // What comes from a topic its consumer brings.
+        let is_fed = subscription.from.is_none();
+        (is_fed && subscription.batch_beside(progress.busy) > 0).then_some(&**subscription)
     };
     view.progress.iter().filter(is_ready).filter_map(known).collect()
 }

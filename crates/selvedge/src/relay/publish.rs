@@ -4,7 +4,7 @@
 //! do ([`settled`]), and the broker is only the way to them.
 
 mod dapr;
-mod kafka;
+pub(super) mod kafka;
 mod mqtt;
 mod redis;
 mod settled;

@@ -3,7 +3,9 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod kafka;
 pub mod listening;
+pub mod node;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -32,7 +34,12 @@ type Component = Rc<dyn Fn(Host, Call) -> LocalFuture<Result<Answer, Error>>>;
 /// What an MQTT broker does with messages.
 type Mqtt = Rc<dyn Fn(Host, MqttBroker, Vec<MqttMessage>) -> LocalFuture<Result<(), Error>>>;
 
+/// What takes TCP connections.
+type Listener = Rc<dyn Fn(Host) -> Box<dyn Stream>>;
+
 pub struct World {
+    /// What everything that the kernel does passes: it may be where a node is lost.
+    pub node: node::Node,
     database: rusqlite::Connection,
     now_ms: Cell<i64>,
     random: Cell<u64>,
@@ -42,6 +49,7 @@ pub struct World {
     pub calls: RefCell<Vec<Call>>,
     redis: RefCell<Option<Redis>>,
     mqtt: RefCell<Option<Mqtt>>,
+    listener: RefCell<Option<Listener>>,
     /// The commands that the Redis server got.
     pub commands: RefCell<Vec<RedisCommand>>,
     pub statements: Cell<usize>,
@@ -71,6 +79,8 @@ impl World {
             calls: RefCell::default(),
             redis: RefCell::default(),
             mqtt: RefCell::default(),
+            listener: RefCell::default(),
+            node: node::Node::default(),
             commands: RefCell::default(),
             statements: Cell::new(0),
             broken_statements: RefCell::default(),
@@ -141,6 +151,11 @@ impl World {
         *self.mqtt.borrow_mut() = Some(Rc::new(take));
         let variable = ("mqtt_url".to_owned(), "mqtt://tests".to_owned());
         self.variables.borrow_mut().extend([variable]);
+    }
+
+    /// Has TCP connections taken, whatever their address is.
+    pub fn listen(&self, connect: impl Fn(Host) -> Box<dyn Stream> + 'static) {
+        *self.listener.borrow_mut() = Some(Rc::new(connect));
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -283,7 +298,7 @@ impl Platform for Handle {
     }
 
     fn execute(&self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, Error> {
-        self.0.execute(statement, parameters)
+        self.0.node.statement(|| self.0.execute(statement, parameters))
     }
 
     fn get_many(&self, keys: Vec<String>) -> Result<Vec<(String, Vec<u8>)>, Error> {
@@ -321,7 +336,7 @@ impl Platform for Handle {
             .to_owned();
         self.0.calls.borrow_mut().push(call.clone());
         let component = self.0.components.borrow().get(&name).cloned();
-        match component {
+        let answer: LocalFuture<Result<Answer, Error>> = match component {
             Some(component) => component(self.0.host(), call),
             None => Box::pin(async {
                 Err(Error::Unreachable {
@@ -329,7 +344,8 @@ impl Platform for Handle {
                     detail: "there is no such component".to_owned(),
                 })
             }),
-        }
+        };
+        self.0.node.pass(answer)
     }
 
     fn redis(&self, url: &str, commands: Vec<RedisCommand>) -> LocalFuture<Result<Vec<RedisAnswer>, Error>> {
@@ -353,7 +369,12 @@ impl Platform for Handle {
     }
 
     fn connect(&self, _address: SocketAddr) -> LocalFuture<Result<Box<dyn Stream>, String>> {
-        Box::pin(async { Err("connection refused".to_owned()) })
+        let listener = self.0.listener.borrow().clone();
+        let host = self.0.host();
+        Box::pin(async move {
+            let listener = listener.ok_or_else(|| "connection refused".to_owned())?;
+            Ok(listener(host))
+        })
     }
 
     fn wait(&self, duration_ms: u64) -> LocalFuture<()> {

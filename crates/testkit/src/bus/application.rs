@@ -152,6 +152,19 @@ impl BusApplication {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// Waits until each of these events has had its effect or is a dead letter, and nothing is outstanding any more.
+    ///
+    /// # Errors
+    /// Where that takes longer than a minute.
+    pub fn until_done(&self, ids: &[String]) -> anyhow::Result<()> {
+        until("every event has its effect or is a dead letter", || {
+            let (heard, dead) = (self.heard()?, self.dead_letters()?);
+            let has_effect = |id: &String| heard.get(id).is_some_and(|heard| heard.effect.is_some());
+            Ok(ids.iter().all(|id| has_effect(id) || dead.contains_key(id)))
+        })?;
+        self.until_at_rest()
+    }
+
     /// Waits until nothing is outstanding: every cursor is at the journal's end, and no retry waits.
     ///
     /// # Errors
@@ -220,9 +233,19 @@ fn manifest(bus: &dyn Bus) -> anyhow::Result<String> {
         "relay",
         &[&["http://*.spin.internal"], bus.hosts()].concat(),
     ));
-    text.push_str("[component.relay.variables]\n");
-    for name in &names {
-        writeln!(text, "{name} = \"{{{{ {name} }}}}\"")?;
+    let given = |component: &str| {
+        let lines = names.iter().map(|name| format!("{name} = \"{{{{ {name} }}}}\"\n"));
+        format!("[component.{component}.variables]\n{}", lines.collect::<String>())
+    };
+    text.push_str(&given("relay"));
+    if let Some(id) = bus.consumer() {
+        writeln!(
+            text,
+            "[[trigger.http]]\nroute = {{ private = true }}\ncomponent = \"{id}\""
+        )?;
+        let hosts = [&["http://*.spin.internal"], bus.hosts()].concat();
+        text.push_str(&component(id, &id.replace('-', "_"), &hosts));
+        text.push_str(&given(id));
     }
     text.push_str("[[trigger.cron]]\ncomponent = \"outbox-cron\"\ncron_expression = \"* * * * * *\"\n");
     text.push_str(&component("outbox-cron", "outbox_cron", &["{{ app_url }}"]));
@@ -246,6 +269,13 @@ fn subscriptions(bus: &dyn Bus) -> anyhow::Result<String> {
              max_interval = \"1s\"\ntimeout = \"2s\"",
             bus.subscription(kind)
         )?;
+        if let Some(lines) = bus.publisher(kind) {
+            writeln!(
+                text,
+                "[[subscription]]\nname = \"{kind}-published\"\ntypes = [\"bus.{kind}.*\"]\n{lines}\nmax_attempts = 100\n\
+                 initial_interval = \"100ms\"\nmax_interval = \"1s\"\ntimeout = \"2s\""
+            )?;
+        }
     }
     Ok(text)
 }

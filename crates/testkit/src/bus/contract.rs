@@ -93,7 +93,7 @@ fn until_arrived(
 }
 
 fn until_consumed(application: &BusApplication, ids: &[String]) -> anyhow::Result<Vec<Event>> {
-    application.until_at_rest()?;
+    application.until_done(ids)?;
     let heard = application.heard()?;
     let dead = application.dead_letters()?;
     let mut arrived = BTreeMap::new();
@@ -322,7 +322,7 @@ fn the_last_attempt_makes_a_dead_letter(_: &mut dyn Bus, application: &mut BusAp
     for (id, asked, ..) in &wishes {
         // One after the other: the trap would take the others' attempt with it.
         application.append(&[wish(event("poison", id, id), asked)?])?;
-        application.until_at_rest()?;
+        application.until_done(&[(*id).to_owned()])?;
     }
     application.append(&[event("poison", "alive", "alive")])?;
     until_consumed(application, &["alive".to_owned()])?;

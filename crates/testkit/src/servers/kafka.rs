@@ -1,5 +1,7 @@
 //! A Kafka-compatible broker, and Kafka's own client to check it with: tansu and librdkafka, both from PyPI.
 
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use selvedge_events::json;
 use selvedge_events::kafka_binding::{self, Record};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::{START_TIMEOUT, free_port};
 
@@ -20,8 +23,8 @@ use super::{START_TIMEOUT, free_port};
 pub struct KafkaBroker {
     /// Where it and librdkafka are installed.
     python: PathBuf,
-    /// The script that reads a topic.
-    reader: PathBuf,
+    /// Where the scripts for it are.
+    scripts: PathBuf,
     address: SocketAddr,
     child: Child,
 }
@@ -31,6 +34,13 @@ pub struct KafkaBroker {
 struct Line {
     headers: Vec<(String, String)>,
     value: Option<String>,
+}
+
+/// A line of tests/kafka/offsets.py.
+#[derive(Deserialize)]
+struct Offsets {
+    committed: i64,
+    end: i64,
 }
 
 impl KafkaBroker {
@@ -63,10 +73,9 @@ impl KafkaBroker {
             .stderr(Stdio::inherit())
             .spawn()
             .context("tansu can't be started")?;
-        let reader = root.join("tests/kafka/read.py");
         let mut broker = Self {
             python,
-            reader,
+            scripts: root.join("tests/kafka"),
             address,
             child,
         };
@@ -110,11 +119,7 @@ impl KafkaBroker {
     /// # Errors
     /// Where it can't read them, or a record is no event.
     pub fn events(&self, topic: &str) -> anyhow::Result<Vec<String>> {
-        let output = Command::new(self.python.join("bin/python"))
-            .arg(&self.reader)
-            .args([&self.address(), topic])
-            .output()?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let told = self.script("read.py", &[topic], "")?;
         let event = |line: &str| {
             let line: Line = serde_json::from_str(line)?;
             let header = |(name, value): (String, String)| anyhow::Ok((name, STANDARD.decode(value)?));
@@ -124,7 +129,57 @@ impl KafkaBroker {
             };
             Ok(String::from_utf8(json::encode(&kafka_binding::decode(&record)?)?)?)
         };
-        String::from_utf8(output.stdout)?.lines().map(event).collect()
+        told.lines().map(event).collect()
+    }
+
+    /// Writes records to a topic with librdkafka, compressed as it is said: `none`, `gzip`, `snappy`, `lz4` or `zstd`.
+    ///
+    /// # Errors
+    /// Where it can't write them.
+    pub fn write(&self, topic: &str, compression: &str, records: &[Record]) -> anyhow::Result<()> {
+        let mut lines = String::new();
+        for record in records {
+            let headers = record.headers.iter();
+            let headers: Vec<_> = headers.map(|(name, value)| (name, STANDARD.encode(value))).collect();
+            let value = record.value.as_ref().map(|value| STANDARD.encode(value));
+            let line = json!({ "key": null, "headers": headers, "value": value });
+            writeln!(lines, "{line}")?;
+        }
+        self.script("write.py", &[topic, compression], &lines).map(drop)
+    }
+
+    /// Up to where a group has committed each partition of a topic, by librdkafka's account, and where the partition ends.
+    ///
+    /// # Errors
+    /// Where it isn't told.
+    pub fn committed(&self, topic: &str, group: &str) -> anyhow::Result<Vec<(i64, i64)>> {
+        let told = self.script("offsets.py", &[topic, group], "")?;
+        let offsets = |line: &str| {
+            let line: Offsets = serde_json::from_str(line)?;
+            Ok((line.committed, line.end))
+        };
+        told.lines().map(offsets).collect()
+    }
+
+    /// What a script prints.
+    fn script(&self, name: &str, arguments: &[&str], input: &str) -> anyhow::Result<String> {
+        let mut child = Command::new(self.python.join("bin/python"))
+            .arg(self.scripts.join(name))
+            .arg(self.address())
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        // Closed when it is written: the script reads to the end.
+        child
+            .stdin
+            .take()
+            .context("it has no input")?
+            .write_all(input.as_bytes())?;
+        let output = child.wait_with_output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     fn signal(&self, signal: libc::c_int) -> std::io::Result<()> {

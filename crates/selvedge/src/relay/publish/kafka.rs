@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use selvedge_events::{Event, json, kafka_binding};
 use selvedge_kafka::error::Error as KafkaError;
-use selvedge_kafka::{Message, Producer, address};
+use selvedge_kafka::{Client, Message, Producer, address};
 
 use crate::delivery::Outcome;
 use crate::relay::parcel::Parcel;
@@ -61,9 +61,17 @@ pub(super) async fn to_topic(
 
 /// Asks the cluster whether it is there.
 pub(super) async fn check(host: &Host, address: &Address) -> Result<(), Error> {
+    client(host)
+        .await?
+        .check()
+        .await
+        .map_err(|error| broker(address, &error))
+}
+
+/// A client of the cluster that the variable names.
+pub(in crate::relay) async fn client(host: &Host) -> Result<Client, Error> {
     let brokers = brokers(host).await?;
-    let mut client = host.kafka(address::parse(&brokers).map_err(|error| configuration(&error))?);
-    client.check().await.map_err(|error| broker(address, &error))
+    Ok(host.kafka(address::parse(&brokers).map_err(|error| configuration(&error))?))
 }
 
 async fn brokers(host: &Host) -> Result<String, Error> {

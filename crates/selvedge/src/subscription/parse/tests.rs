@@ -28,6 +28,31 @@ fn what_is_not_said_has_its_standard_value() {
 }
 
 #[test]
+fn events_may_come_from_a_topic_and_go_to_a_function() {
+    use crate::subscription::Address;
+
+    let from = |from: &str, target: &str| {
+        let target = format!("from = \"{from}\"\ntarget = \"{target}\"");
+        parse(&MINIMAL.replace("target = \"function:x\"", &target))
+    };
+    let topic = "news".to_owned();
+    let heard = from("kafka:news", "function:x").expect("valid").remove(0);
+    assert_eq!(heard.from, Some(Address::Kafka { topic }));
+    for (from_, target, says) in [
+        ("kafka:news", "kafka:other", "goes to a function"),
+        ("kafka:two words", "function:x", "must have a topic"),
+        ("redis:news", "function:x", "by its trigger"),
+        ("news", "function:x", "\"kafka:<topic>\""),
+    ] {
+        let error = from(from_, target).expect_err(from_).to_string();
+        assert!(
+            error.starts_with("subscriptions.toml, line 4: ") && error.contains(says),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn everything_can_be_said() {
     let text = format!(
         "{MINIMAL}max_attempts = 3\ninitial_interval = \"250ms\"\nmultiplier = 3\nmax_interval = \"1m 30s\"\njitter = 0\n\

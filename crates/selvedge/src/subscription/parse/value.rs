@@ -117,8 +117,11 @@ impl Reader<'_> {
             Some(Ok(_)) if !matches!(target, Target::Function { .. }) => Err(wrong(
                 "what comes from a broker goes to a function: write `target = \"function:<component>\"`",
             )),
-            Some(Ok(address @ Address::Dapr { .. })) => Ok(Some(address)),
-            Some(Ok(_)) => Err(wrong("events from such a broker are not available yet")),
+            Some(Ok(address @ (Address::Dapr { .. } | Address::Kafka { .. }))) => Ok(Some(address)),
+            Some(Ok(_)) => Err(wrong(
+                "such a broker's messages come by its trigger: write `target` and `consumers` instead, or \"kafka:<topic>\" or \
+                 \"dapr:<pubsub>/<topic>\" here",
+            )),
             Some(Err(reason)) => Err(wrong(&format!("it {reason}"))),
             None => Err(wrong(
                 "write \"kafka:<topic>\" or \"dapr:<pubsub>/<topic>\", or leave it out for the journal's events",
