@@ -12,7 +12,7 @@ use selvedge_testkit::{Simulation, World};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::application::{promise, under_pressure};
+use crate::application::promise;
 
 /// The project's root folder.
 pub fn root() -> PathBuf {
@@ -31,12 +31,6 @@ pub fn program() -> &'static Arc<Program> {
         let program = Program::compile(manifest, Some(cache), &|_| {});
         Arc::new(program.expect("the components are built: `cargo xtask build`"))
     })
-}
-
-/// The same application as chaos runs it.
-pub fn program_under_pressure() -> &'static Arc<Program> {
-    static PROGRAM: OnceLock<Arc<Program>> = OnceLock::new();
-    PROGRAM.get_or_init(|| under_pressure(&root(), |_| {}).expect("the components are built: `cargo xtask build`"))
 }
 
 /// Runs `test` in a simulated world of its own.
