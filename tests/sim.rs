@@ -16,6 +16,10 @@ use selvedge_testkit::chaos::{self, Bounds};
 
 use crate::application::{Clients, Programs};
 
+/// A run makes and forgets worlds, instances and connections all the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs the application's components in simulated worlds, under faults that a seed decides.
 #[derive(Parser)]
 #[command(name = "cargo xtask sim")]
