@@ -1,6 +1,7 @@
 //! A search for a seed that breaks a promise, on all cores.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -97,7 +98,13 @@ pub fn search(programs: &Programs, clients: Clients, from: u64, extent: Extent, 
                     if !goes_on(seed) {
                         break;
                     }
-                    let outcome = programs.run(clients, seed, bounds, false);
+                    let run = AssertUnwindSafe(|| programs.run(clients, seed, bounds, false));
+                    // Nothing of the run's world outlives it.
+                    let Ok(outcome) = std::panic::catch_unwind(run) else {
+                        println!("seed {seed} panicked");
+                        lock().broken.push(seed);
+                        continue;
+                    };
                     let mut found = lock();
                     found.runs += 1;
                     found.journeys += outcome.journeys;

@@ -1,13 +1,11 @@
-//! Whether the application's events are as its schemas say.
+//! The schemas of the application's events.
 
 use std::path::Path;
 use std::sync::OnceLock;
 
-use rusqlite::types::Value;
-use selvedge_events::{Data, schema_uri};
 use selvedge_schemas::Schemas;
 use selvedge_testkit::World;
-use selvedge_testkit::checkers::Violation;
+use selvedge_testkit::checkers::{self, Violation};
 
 /// The schemas of the application's events.
 pub fn schemas() -> &'static Schemas {
@@ -22,29 +20,5 @@ pub fn schemas() -> &'static Schemas {
 
 /// Every event of a function has a schema, names it, and is as it says.
 pub fn events_have_their_schemas(world: &World) -> Vec<Violation> {
-    // What a test wrote into the journal by hand is no function's, and belongs to no correlation.
-    let statement = "SELECT id, type, source, dataschema, CAST(data AS TEXT) FROM journal
-        WHERE extensions ->> 'correlationid' IS NOT NULL";
-    let is_functions = |source: &str| schemas().iter().any(|(_, schema)| schema.publisher() == Some(source));
-    let mut violations = Vec::new();
-    for row in world.sql.query(statement).unwrap_or_default() {
-        let mut columns = row.into_iter().map(|column| match column {
-            Value::Text(text) => text,
-            _ => String::new(),
-        });
-        let mut next = || columns.next().unwrap_or_default();
-        let (id, event_type, source, dataschema) = (next(), next(), next(), next());
-        let data = Data::from_json_text(next()).unwrap_or_default();
-        let mistakes = match schemas().get(&event_type) {
-            None if !is_functions(&source) => continue,
-            None => "there is no schema of its type: write schemas/<type>.json".to_owned(),
-            Some(_) if dataschema != schema_uri(&event_type) => format!("its dataschema is {dataschema:?}"),
-            Some(schema) => match schema.check(&data) {
-                Ok(()) => continue,
-                Err(mistakes) => format!("{mistakes:?}"),
-            },
-        };
-        violations.push(Violation(format!("event {id} ({event_type}): {mistakes}")));
-    }
-    violations
+    checkers::events_have_their_schemas(world, schemas())
 }

@@ -59,7 +59,7 @@ pub async fn insist(
     None
 }
 
-/// Sends one request, and waits for its answer no longer than a client would.
+/// Sends one request, to a node that lives, and waits for its answer no longer than a client would.
 pub async fn once(
     world: &World,
     method: Method,
@@ -67,6 +67,7 @@ pub async fn once(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> Option<Answer> {
+    world.revive();
     tokio::time::timeout(ANSWER_TIMEOUT, world.request(method, path, headers, body))
         .await
         .ok()

@@ -143,7 +143,10 @@ impl Drop for MemoryConnection {
         let connection = self.connection.get_mut().unwrap_or_else(PoisonError::into_inner);
         // A transaction that was begun ends with its connection.
         if let Some(connection) = connection.take().filter(Connection::is_autocommit) {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            self.idle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(connection);
         }
     }
 }
