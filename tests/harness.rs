@@ -8,7 +8,8 @@ use selvedge_engine::Program;
 use selvedge_engine::config::Manifest;
 use selvedge_testkit::checkers;
 use selvedge_testkit::simulation::{Fault, Node, When};
-use selvedge_testkit::{Simulation, World};
+use selvedge_testkit::sweep::Report;
+use selvedge_testkit::{Simulation, World, figures};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -153,4 +154,15 @@ pub fn lose_bells(world: &World) {
         Fault::Fail,
         When::Before,
     );
+}
+
+/// Says what a sweep came to, and keeps it for the report on reliability.
+pub fn kept(journey: &str, report: &Report) {
+    println!("{journey}: {report}");
+    let told = [
+        ("host calls", report.calls.to_string()),
+        ("runs", report.runs.to_string()),
+        ("runs that broke a promise", report.broken.len().to_string()),
+    ];
+    figures::keep(&root(), "sweep", journey, &told).expect("the figures can be kept");
 }
