@@ -6,7 +6,7 @@ use anyhow::Context;
 use selvedge::subscription::Subscriptions;
 use serde_json::Value;
 
-use crate::application::schemas;
+use crate::application::schemas::schemas;
 use crate::harness::{root, simulate};
 
 fn document() -> anyhow::Result<Value> {

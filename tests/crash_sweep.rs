@@ -4,24 +4,19 @@
 use std::time::Duration;
 
 use selvedge_testkit::checkers::{self, Violation};
-use selvedge_testkit::sweep::{self, COPIES, FAULTS};
+use selvedge_testkit::sweep;
 use selvedge_testkit::{World, client};
 use serde_json::json;
 
 use crate::application::money_conserved;
-use crate::harness::program;
+use crate::harness::{kept, program};
 use crate::saga::orders_have_ended;
 use crate::todo_journey::{only_its_events, todo_journey};
 
 #[test]
 fn every_call_of_the_todo_journey_may_fail_in_every_way() {
     let report = sweep::sweep(program(), &todo_journey, &only_its_events);
-    println!(
-        "todo journey: {} calls, {} runs, {} kinds of fault",
-        report.calls,
-        report.runs,
-        FAULTS.len() + COPIES.len()
-    );
+    kept("a todo", &report);
     assert!(report.calls > 30, "the journey made only {} calls", report.calls);
     assert!(report.broken.is_empty(), "{report}");
 }
@@ -73,7 +68,7 @@ fn sweep_order(sku: &'static str, events: i64) {
         &async |world: &World| order_journey(world, sku).await,
         &check,
     );
-    println!("order of {sku}: {} calls, {} runs", report.calls, report.runs);
+    kept(&format!("an order of {sku}"), &report);
     assert!(report.calls > 60, "the journey made only {} calls", report.calls);
     assert!(report.broken.is_empty(), "{report}");
 }

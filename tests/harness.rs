@@ -8,11 +8,12 @@ use selvedge_engine::Program;
 use selvedge_engine::config::Manifest;
 use selvedge_testkit::checkers;
 use selvedge_testkit::simulation::{Fault, Node, When};
-use selvedge_testkit::{Simulation, World};
+use selvedge_testkit::sweep::Report;
+use selvedge_testkit::{Simulation, World, figures};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::application::{promise, under_pressure};
+use crate::application::promise;
 
 /// The project's root folder.
 pub fn root() -> PathBuf {
@@ -31,12 +32,6 @@ pub fn program() -> &'static Arc<Program> {
         let program = Program::compile(manifest, Some(cache), &|_| {});
         Arc::new(program.expect("the components are built: `cargo xtask build`"))
     })
-}
-
-/// The same application as chaos runs it.
-pub fn program_under_pressure() -> &'static Arc<Program> {
-    static PROGRAM: OnceLock<Arc<Program>> = OnceLock::new();
-    PROGRAM.get_or_init(|| under_pressure(&root(), |_| {}).expect("the components are built: `cargo xtask build`"))
 }
 
 /// Runs `test` in a simulated world of its own.
@@ -159,4 +154,15 @@ pub fn lose_bells(world: &World) {
         Fault::Fail,
         When::Before,
     );
+}
+
+/// Says what a sweep came to, and keeps it for the report on reliability.
+pub fn kept(journey: &str, report: &Report) {
+    println!("{journey}: {report}");
+    let told = [
+        ("host calls", report.calls.to_string()),
+        ("runs", report.runs.to_string()),
+        ("runs that broke a promise", report.broken.len().to_string()),
+    ];
+    figures::keep(&root(), "sweep", journey, &told).expect("the figures can be kept");
 }

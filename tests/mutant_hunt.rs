@@ -6,27 +6,43 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use anyhow::Context;
-use selvedge_engine::Program;
 use selvedge_engine::config::Manifest;
-use selvedge_testkit::chaos::{self, Bounds};
+use selvedge_testkit::chaos::Bounds;
 use selvedge_testkit::checkers::Violation;
 use selvedge_testkit::sweep;
 
-use crate::application::{Todos, promise_under_pressure, under_pressure};
+use crate::application::{Clients, Programs};
 use crate::todo_journey::{only_its_events, todo_journey};
 
 /// The environment variable that names a component's mutant.
 const VARIABLE: &str = "SELVEDGE_MUTANT";
-/// The components that are built with mutants in them: those that a todo's events pass.
-pub const HUNTED: [&str; 5] = ["todos", "relay", "notifications", "analytics", "outbox_cron"];
+/// The components that are built with mutants in them: those that a todo's events and an order's pass, and the operator's.
+pub const HUNTED: [&str; 9] = [
+    "todos",
+    "relay",
+    "notifications",
+    "analytics",
+    "outbox_cron",
+    "orders",
+    "payments",
+    "shipping",
+    "admin",
+];
 /// Seeds that are tried before the sweep is.
 const SEEDS: u64 = 24;
+/// Mutants that are hunted with the clients of every route: a todo's way doesn't meet them.
+const NOT_OF_TODOS: [&str; 5] = [
+    "breaker_never_closes",
+    "compensation_skipped",
+    "late_success_stands",
+    "provider_asked_under_new_key",
+    "redrive_keeps_attempts",
+];
 
 /// Every mutant, and what it does wrong.
-pub const MUTANTS: [(&str, &str); 20] = [
+pub const MUTANTS: [(&str, &str); 25] = [
     (
         "accepted_without_commit",
         "a failed append is answered as if it had worked",
@@ -41,6 +57,14 @@ pub const MUTANTS: [(&str, &str); 20] = [
         "the cursor goes past events that the batch had no room for",
     ),
     ("bell_never_rung", "nobody tells the relay that there is work"),
+    (
+        "breaker_never_closes",
+        "a breaker that has opened lets nobody through again",
+    ),
+    (
+        "compensation_skipped",
+        "a saga that goes back is cancelled, and nothing is undone",
+    ),
     ("cron_never_due", "the cron finds nothing to do"),
     (
         "cursor_before_exceptions",
@@ -65,6 +89,7 @@ pub const MUTANTS: [(&str, &str); 20] = [
         "idempotency_key_ignored",
         "a request that is sent again is another request",
     ),
+    ("late_success_stands", "what succeeds after its timeout isn't undone"),
     ("lease_without_end", "a lease lasts for ever"),
     ("marker_before_effect", "an event is marked as done before it is"),
     (
@@ -74,6 +99,14 @@ pub const MUTANTS: [(&str, &str); 20] = [
     (
         "marker_for_what_failed",
         "an event that is to be tried again is marked as done",
+    ),
+    (
+        "provider_asked_under_new_key",
+        "each time a provider is asked it looks like another order",
+    ),
+    (
+        "redrive_keeps_attempts",
+        "a dead letter that is redriven has its attempts behind it already",
     ),
     ("retry_without_backoff", "retries follow each other at once"),
     (
@@ -99,10 +132,10 @@ impl fmt::Display for Found {
     }
 }
 
-/// The application with a mutant in every component that a todo's events pass; with none where `mutant` is empty.
-pub fn program(root: &Path, mutant: &str) -> anyhow::Result<Arc<Program>> {
-    let folder = root.join("target/mutants/wasm32-wasip2/mutants");
-    let change = |manifest: &mut Manifest| {
+/// The application with a mutant in every component that is hunted in; with none where `mutant` is empty.
+pub fn programs(root: &Path, mutant: &str) -> Programs {
+    let (folder, mutant) = (root.join("target/mutants/wasm32-wasip2/mutants"), mutant.to_owned());
+    Programs::new(root, move |manifest: &mut Manifest| {
         for component in manifest.components.values_mut() {
             let Some(name) = component.source.file_stem().and_then(|name| name.to_str()) else {
                 continue;
@@ -111,26 +144,36 @@ pub fn program(root: &Path, mutant: &str) -> anyhow::Result<Arc<Program>> {
                 continue;
             }
             component.source = folder.join(name).with_extension("wasm");
-            component.environment.insert(VARIABLE.to_owned(), mutant.to_owned());
+            component.environment.insert(VARIABLE.to_owned(), mutant.clone());
         }
-    };
-    under_pressure(root, change).context("the mutants are built by `cargo xtask build --mutants`")
+    })
 }
 
 /// Looks for a mutant: first with seeds, then with the sweep. `None`: it wasn't found.
-pub fn hunt(program: &Arc<Program>) -> Option<Found> {
+///
+/// # Panics
+/// Where the mutants aren't built: `cargo xtask build --mutants`.
+pub fn hunt(root: &Path, mutant: &str) -> Option<Found> {
+    let programs = programs(root, mutant);
     let found = |by, runs, violations: &[Violation]| {
         let violation = violations.first().map(ToString::to_string).unwrap_or_default();
         Some(Found { by, runs, violation })
     };
+    let (clients, by) = match NOT_OF_TODOS.contains(&mutant) {
+        true => (Clients::Everything, "every route, seed"),
+        false => (Clients::Todos, "seed"),
+    };
     // From 2: the eighth seed is the first without faults and cron.
     for (run, seed) in (1..).zip(2..2 + SEEDS) {
-        let outcome = chaos::run(program, seed, Bounds::default(), &Todos, &promise_under_pressure, false);
+        let outcome = programs.run(clients, seed, Bounds::default(), false);
         if !outcome.violations.is_empty() {
-            return found(format!("seed {seed}"), run, &outcome.violations);
+            return found(format!("{by} {seed}"), run, &outcome.violations);
         }
     }
-    let report = sweep::sweep_until(program, &todo_journey, &only_its_events, 1);
+    if clients == Clients::Everything {
+        return None;
+    }
+    let report = sweep::sweep_until(programs.sandboxed(), &todo_journey, &only_its_events, 1);
     let (case, violations) = report.broken.first()?;
     let by = format!("the sweep: call {}, {:?} {:?}", case.call, case.fault, case.when);
     found(by, usize::try_from(SEEDS).unwrap_or(0) + report.runs, violations)
@@ -140,15 +183,15 @@ pub fn hunt(program: &Arc<Program>) -> Option<Found> {
 pub type Hunted = (&'static str, &'static str, Option<Found>);
 
 /// Hunts all mutants, or the only one that is named, on all cores.
-pub fn hunt_all(root: &Path, only: Option<&str>) -> anyhow::Result<Vec<Hunted>> {
+pub fn hunt_all(root: &Path, only: Option<&str>) -> Vec<Hunted> {
     let next = AtomicUsize::new(0);
     let hunted = Mutex::new(Vec::new());
-    let work = || -> anyhow::Result<()> {
+    let work = || {
         while let Some((mutant, mistake)) = MUTANTS.get(next.fetch_add(1, Ordering::Relaxed)) {
             if only.is_some_and(|only| only != *mutant) {
                 continue;
             }
-            let found = hunt(&program(root, mutant)?);
+            let found = hunt(root, mutant);
             println!(
                 "{mutant}: {}",
                 found.as_ref().map_or("not found".to_owned(), ToString::to_string)
@@ -156,16 +199,14 @@ pub fn hunt_all(root: &Path, only: Option<&str>) -> anyhow::Result<Vec<Hunted>> 
             let mut hunted = hunted.lock().unwrap_or_else(PoisonError::into_inner);
             hunted.push((*mutant, *mistake, found));
         }
-        Ok(())
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        let hunters: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        hunters
-            .into_iter()
-            .try_for_each(|hunter| hunter.join().expect("a hunt doesn't panic"))
-    })?;
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
     let mut hunted = hunted.into_inner().unwrap_or_else(PoisonError::into_inner);
     hunted.sort_by_key(|(mutant, ..)| *mutant);
-    Ok(hunted)
+    hunted
 }

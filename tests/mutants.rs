@@ -1,15 +1,15 @@
 //! The simulator is tested too: mistakes that the kernel can be told to make are each found by it, and a component that
 //! is shipped can't be told to make any.
 
-use selvedge_testkit::chaos::{self, Bounds};
+use selvedge_testkit::chaos::Bounds;
 
-use crate::application::{Todos, promise_under_pressure};
+use crate::application::Clients;
 use crate::harness::root;
 use crate::mutant_hunt::{self, MUTANTS};
 
 #[test]
 fn every_mutant_is_found() {
-    let hunted = mutant_hunt::hunt_all(&root(), None).expect("the mutants are built");
+    let hunted = mutant_hunt::hunt_all(&root(), None);
     assert_eq!(hunted.len(), MUTANTS.len());
     let missed: Vec<_> = hunted
         .iter()
@@ -21,22 +21,17 @@ fn every_mutant_is_found() {
 
 #[test]
 fn the_same_build_without_a_mutant_keeps_its_promise() {
-    let program = mutant_hunt::program(&root(), "").expect("the mutants are built");
-    for seed in 2..10 {
-        let outcome = chaos::run(
-            &program,
-            seed,
-            Bounds::default(),
-            &Todos,
-            &promise_under_pressure,
-            false,
-        );
-        assert!(outcome.violations.is_empty(), "seed {seed}: {:#?}", outcome.violations);
-        assert!(
-            outcome.events > 10,
-            "seed {seed} appended only {} events",
-            outcome.events
-        );
+    let programs = mutant_hunt::programs(&root(), "");
+    for (clients, seeds) in [(Clients::Todos, 2..10), (Clients::Everything, 2..8)] {
+        for seed in seeds {
+            let outcome = programs.run(clients, seed, Bounds::default(), false);
+            assert!(outcome.violations.is_empty(), "seed {seed}: {:#?}", outcome.violations);
+            assert!(
+                outcome.events > 10,
+                "seed {seed} appended only {} events",
+                outcome.events
+            );
+        }
     }
 }
 

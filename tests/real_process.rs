@@ -1,5 +1,6 @@
 //! The shipped binary as its own process, over real HTTP, on real files and the real clock.
 
+mod brokers;
 pub mod client;
 mod clock;
 mod connections;
@@ -17,7 +18,8 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use selvedge_testkit::{RealProcess, real_process};
+use selvedge_testkit::real_process::Memory;
+use selvedge_testkit::{RealProcess, figures, real_process};
 use serde_json::json;
 
 use crate::harness::root;
@@ -36,6 +38,38 @@ const MEMORY_BYTES_MAX: u64 = 400_000_000;
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How often something is to be killed, where `SELVEDGE_KILLS` says so.
+fn kills() -> anyhow::Result<Option<u32>> {
+    match std::env::var("SELVEDGE_KILLS") {
+        Ok(kills) => Ok(Some(kills.parse()?)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The seed of the moments at which something is killed.
+fn seed() -> u64 {
+    let seed = std::env::var("SELVEDGE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(rand::random);
+    println!("SELVEDGE_SEED={seed} makes the same moments again");
+    seed
+}
+
+/// Keeps the figures of a run that was asked for as hardship, for the report on reliability.
+fn kept(name: &str, kills: u32, accepted: usize, took: Duration, memory: Memory) -> anyhow::Result<()> {
+    if self::kills()?.is_none() {
+        return Ok(());
+    }
+    let told = [
+        ("kills", kills.to_string()),
+        ("accepted, each effect once", accepted.to_string()),
+        ("seconds", took.as_secs().to_string()),
+        ("memory at most", format!("{} MB", memory.peak_bytes / 1_000_000)),
+    ];
+    figures::keep(&root(), "hardship", name, &told)
 }
 
 /// A runtime for the client's side.

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::admin::{TOKEN, ask, look, operate};
 use crate::application::promise;
-use crate::harness::{create, notifications, root, until_kept};
+use crate::harness::{create, kept, notifications, root, until_kept};
 
 /// What the old projection of analytics has too many of.
 const DAMAGE: i64 = 1_000;
@@ -288,7 +288,7 @@ fn every_call_of_a_rebuild_may_fail_in_every_way() -> anyhow::Result<()> {
         violations
     };
     let report = sweep::sweep(&operated()?, &rebuild_journey, &check);
-    println!("rebuild: {} calls, {} runs", report.calls, report.runs);
+    kept("a rebuild", &report);
     assert!(report.calls > 60, "the journey made only {} calls", report.calls);
     assert!(report.broken.is_empty(), "{report}");
     Ok(())

@@ -3,36 +3,48 @@
 use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::Context;
-use selvedge_engine::Program;
-use selvedge_testkit::sweep::{self, COPIES, FAULTS, Report};
+use selvedge_testkit::chaos::Bounds;
+use selvedge_testkit::figures::{self, Figures};
+use selvedge_testkit::sweep::{COPIES, FAULTS};
 
-use crate::Search;
-use crate::commit::commit_hash;
+use crate::application::{Clients, Programs};
 use crate::mutant_hunt::{self, Hunted};
-use crate::todo_journey::{only_its_events, todo_journey};
+use crate::search::{self, Extent, Search};
 
 /// The lines between which the testkit's README has the table.
 const TABLE: [&str; 2] = [
     "<!-- mutants: written by `cargo xtask sim --report` -->\n",
     "<!-- /mutants -->\n",
 ];
+/// Of the runs that were asked for, one in so many is one with the clients of todos.
+const TODOS_SHARE: usize = 4;
 
-/// Sweeps and hunts, and writes that and `search` to docs/reliability.md and the testkit's README.
-pub fn write(root: &Path, program: &Arc<Program>, search: &Search) -> anyhow::Result<ExitCode> {
-    let begun = Instant::now();
-    let swept = sweep::sweep(program, &todo_journey, &only_its_events);
-    let sweep_seconds = begun.elapsed().as_secs_f64();
-    println!("{swept}");
+/// Searches and hunts, and writes what came of it to docs/reliability.md and the testkit's README. The figures of the sweeps,
+/// of hardship and of the fuzzers are those that the last of these runs has left.
+pub fn write(root: &Path, programs: &Programs, from: u64, extent: Extent, bounds: Bounds) -> anyhow::Result<ExitCode> {
+    let share = match extent {
+        Extent::Runs(runs) => Extent::Runs(runs.div_ceil(TODOS_SHARE as u64)),
+        Extent::Journeys(journeys) => Extent::Journeys(journeys.div_ceil(TODOS_SHARE)),
+    };
+    let searches = [(Clients::Everything, extent), (Clients::Todos, share)];
+    let searches = searches.map(|(clients, extent)| {
+        let found = search::search(programs, clients, from, extent, bounds);
+        println!("{found}");
+        found
+    });
     // A journey that panics is one of the ways in which a mutant is found.
     std::panic::set_hook(Box::new(|_| {}));
-    let hunted = mutant_hunt::hunt_all(root, None)?;
+    let hunted = mutant_hunt::hunt_all(root, None);
     let missed = hunted.iter().filter(|(.., found)| found.is_none()).count();
+    let others = Others {
+        sweeps: figures::read(root, "sweep")?,
+        hardship: figures::read(root, "hardship")?,
+        fuzz: figures::read(root, "fuzz")?,
+    };
 
-    let page = page(root, search, &swept, sweep_seconds, &hunted);
+    let page = page(root, &searches, &hunted, &others);
     std::fs::write(root.join("docs/reliability.md"), page).context("writing docs/reliability.md")?;
     let readme = root.join("crates/testkit/README.md");
     let text = std::fs::read_to_string(&readme)?;
@@ -41,12 +53,19 @@ pub fn write(root: &Path, program: &Arc<Program>, search: &Search) -> anyhow::Re
         .split_once(begin)
         .context("the testkit's README has no place for the mutants")?;
     let (_, after) = rest.split_once(end).context("the place for the mutants has no end")?;
-    std::fs::write(&readme, format!("{before}{begin}{}{end}{after}", table(&hunted)))?;
-    let holds = search.broken.is_empty() && swept.broken.is_empty() && missed == 0;
+    std::fs::write(&readme, format!("{before}{begin}{}{end}{after}", mutants(&hunted)))?;
+    let holds = searches.iter().all(|search| search.broken.is_empty()) && missed == 0;
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn table(hunted: &[Hunted]) -> String {
+/// Figures of runs that other commands make.
+struct Others {
+    sweeps: Vec<Figures>,
+    hardship: Vec<Figures>,
+    fuzz: Vec<Figures>,
+}
+
+fn mutants(hunted: &[Hunted]) -> String {
     let mut table = "\n| Mutant | Its mistake | Found by | Runs |\n|---|---|---|---|\n".to_owned();
     for (mutant, mistake, found) in hunted {
         let (by, runs) = found
@@ -59,91 +78,144 @@ fn table(hunted: &[Hunted]) -> String {
     table
 }
 
-fn page(root: &Path, search: &Search, swept: &Report, sweep_seconds: f64, hunted: &[Hunted]) -> String {
-    let commit = commit_hash(root).unwrap_or_else(|| "without git".to_owned());
-    let found = hunted.iter().filter(|(.., found)| found.is_some()).count();
-    let broken_cases = swept.broken.len();
-    let broken_seeds = if search.broken.is_empty() {
-        "none".to_owned()
-    } else {
-        format!("{:?}", search.broken)
+/// A column for each search.
+fn seeds(searches: &[Search]) -> String {
+    let mut table = String::new();
+    let mut row = |name: &str, cell: &dyn Fn(&Search) -> String| {
+        let cells: Vec<_> = searches.iter().map(cell).collect();
+        let _ = writeln!(table, "| {name} | {} |", cells.join(" | "));
     };
-    let Search {
-        from,
-        runs,
-        journeys,
-        events,
-        calls,
-        faults,
-        seconds,
-        threads,
-        ..
-    } = search;
-    let per_second = *journeys as f64 / seconds;
+    row("", &|search| match search.clients {
+        Clients::Everything => "every route".to_owned(),
+        Clients::Todos => "todos".to_owned(),
+    });
+    row("---", &|_| "---:".to_owned());
+    row("Seeds", &|search| format!("{}, from {}", search.runs, search.from));
+    row("Journeys (accepted commands and all that followed)", &|search| {
+        search.journeys.to_string()
+    });
+    row("Events", &|search| search.events.to_string());
+    row("Host calls", &|search| search.calls.to_string());
+    row("Faults met", &|search| search.faults.to_string());
+    row("Time", &|search| {
+        let (seconds, threads) = (search.seconds, search.threads);
+        format!("{seconds:.0} s on {threads} threads")
+    });
+    row("Journeys per second", &|search| format!("{:.0}", search.rate()));
+    row("Seeds that broke a promise", &|search| match &search.broken[..] {
+        [] => "none".to_owned(),
+        broken => format!("{broken:?}"),
+    });
+    table
+}
+
+/// One line for each run, and where they come from; or that there were none.
+fn others(runs: &[Figures], what: &str, command: &str) -> String {
+    let Some(first) = runs.first() else {
+        return format!("{what} weren't run here before this page was written: `{command}` runs them.\n");
+    };
+    let columns = |cells: Vec<&str>| cells.join(" | ");
+    let names = columns(first.figures.iter().map(|(name, _)| &**name).collect());
+    let uniform = runs.iter().all(|run| run.figures.len() == first.figures.len());
+    let mut table = String::new();
+    if uniform {
+        let _ = writeln!(table, "| | {names} | When, commit |");
+        let _ = writeln!(table, "|---|{}---|", "---:|".repeat(first.figures.len()));
+    } else {
+        table.push_str("| | | When, commit |\n|---|---|---|\n");
+    }
+    for run in runs {
+        let cells = if uniform {
+            columns(run.figures.iter().map(|(_, figure)| &**figure).collect())
+        } else {
+            let told = |(name, figure): &(String, String)| format!("{name}: {figure}");
+            run.figures.iter().map(told).collect::<Vec<_>>().join("; ")
+        };
+        let (day, commit) = (run.at.split('T').next().unwrap_or_default(), &run.commit);
+        let _ = writeln!(table, "| {} | {cells} | {day}, {:.12} |", run.name, commit);
+    }
+    format!("{table}\nAgain: `{command}`.\n")
+}
+
+fn page(root: &Path, searches: &[Search], hunted: &[Hunted], kept: &Others) -> String {
+    let commit = figures::commit(root).unwrap_or_else(|| "without git".to_owned());
+    let found = hunted.iter().filter(|(.., found)| found.is_some()).count();
+    let again: String = searches
+        .iter()
+        .map(|search| {
+            let Search {
+                clients, runs, from, ..
+            } = search;
+            format!("`cargo xtask sim --release --clients {clients} --runs {runs} --from {from}`, ")
+        })
+        .collect();
     format!(
         "# Reliability: what was tried
 
-Written by `cargo xtask sim --report`, from its own runs. Commit {commit}.
+Written by `cargo xtask sim --report`, from its own runs and from the figures that other runs have left under
+`target/figures`. Commit {commit}.
 
 The shipped `.wasm` files run in simulated worlds ([testkit](../crates/testkit/README.md)): every world has its own clock,
 randomness, stores and network, and the same number makes the same run, call for call.
 
 ## Random seeds
 
-Random clients give commands, by turns sensible and not; two of them complete the same todo at once; another producer's
-events can't be understood. Meanwhile calls fail, hang, are late, reach their goal and lose their answer; instances trap;
-requests are copied and overtake each other; nodes are lost and started; clients go away; the clock is stepped by up to an
-hour; the cron misses ticks; the webhook fails, hangs, and answers late. Then the faults end, the world comes to rest, and
-checkers read the stores. Every eighth seed has no faults and no cron: the bells alone must bring everything.
+Random clients give commands, by turns sensible and not, on every public route: accounts (two of them ask for the same address
+at once), todos (two change the same at once, or at a version that is no more), orders (paid, declined, too late, not to be
+shipped), events from outside (again, changed, forged, in batches, by Dapr's API), readers of every list, operators (with the
+token and without) who pause, redrive, discard, replay and rebuild, and rubbish. In half of the runs providers outside fulfil
+the orders. Other clients do nothing but create and complete todos.
 
-| | |
-|---|---|
-| Seeds | {runs}, from {from} |
-| Journeys (accepted commands and all that followed) | {journeys} |
-| Events | {events} |
-| Host calls | {calls} |
-| Faults met | {faults} |
-| Time | {seconds:.0} s on {threads} threads: {per_second:.0} journeys per second |
-| Seeds that broke a promise | {broken_seeds} |
+Meanwhile calls fail, hang, are late, reach their goal and lose their answer; instances trap; requests are copied and overtake
+each other; nodes are lost and started; clients go away; the clock is stepped by up to an hour; the cron misses ticks; webhook
+and providers fail, hang, answer late, and do what they deny. Then the faults end, the world comes to rest, everything is tried
+once more, and checkers read the stores. Every eighth seed has no faults and no cron: the bells alone must bring everything, and
+no answer may be an error of the server's.
 
-Again: `cargo xtask sim --runs {runs} --from {from}`; one seed with its story: `cargo xtask sim --seed N`.
+{seeds}
+Again: {again}one seed with its story: `cargo xtask sim --seed N`.
 
-## The crash sweep
+## The crash sweeps
 
-One journey (a todo is created and completed), run again for every host call that it makes and every fault that the call
-can meet: trapped, node lost, failed, hung, late, before and after its effect; client gone; a request copied at once and
-after 20 s.
+One journey, run again for every host call that it makes and every fault that the call can meet: trapped, node lost, failed, hung,
+late, before and after its effect; client gone; a request copied at once and after 20 s ({kinds} kinds).
 
-| | |
-|---|---|
-| Host calls of the journey | {sweep_calls} |
-| Kinds of fault | {kinds} |
-| Runs | {sweep_runs}, in {sweep_seconds:.0} s |
-| Runs that broke a promise | {broken_cases} |
-
-Again: `cargo xtask test --only crash_sweep`.
-
+{sweeps}
 ## What the silence is worth
 
-{found} of {mutants} mistakes that the kernel can be told to make were found by these runs.
-{table}
+{found} of {count} mistakes that the kernel can be told to make were found by these runs.
+{mutants}
 Again: `cargo xtask sim --mutants`.
 
+## On real processes
+
+{hardship}
+## Fuzzing
+
+{fuzz}
 ## What is checked
 
 - Every event has exactly one effect per subscription that hears it, or is a dead letter with its reason and attempts.
-- What was answered with 201 is in the journal, once; no command took effect twice.
-- A todo is completed once, however many ask at the same moment; every stream's versions follow each other.
+- What was accepted is in the journal, once; no command took effect twice; what was refused changed nothing.
+- A todo is completed once, however many ask at the same moment; of two who change what they saw, one is told; every stream's
+  versions follow each other.
+- An address belongs to one open account, at every moment.
+- Captured − refunded = confirmed for every order that has ended, and every order has; what the provider's books say is what
+  the journal says.
 - The counts of analytics are what a fold over the journal gives.
-- No cursor ever goes back; no lease, retry or mark is left when the world is at rest.
+- No cursor ever goes back; no lease, retry, timer, replay or mark is left when the world is at rest; then an account can be
+  registered, its todo is verified at once, and an order is confirmed.
 - Every notification that isn't a dead letter was taken by the webhook, at least once.
 - A dead letter had its attempts, and the time between them.
 - What is done is marked as done for as long as it could be delivered again.
+- Every event of a function is as its schema says.
 ",
-        sweep_calls = swept.calls,
-        sweep_runs = swept.runs,
+        seeds = seeds(searches),
         kinds = FAULTS.len() + COPIES.len(),
-        mutants = hunted.len(),
-        table = table(hunted),
+        sweeps = others(&kept.sweeps, "The sweeps", "cargo xtask test --only sweep"),
+        count = hunted.len(),
+        mutants = mutants(hunted),
+        hardship = others(&kept.hardship, "The tests on real processes", "cargo xtask hardship"),
+        fuzz = others(&kept.fuzz, "The fuzzers", "cargo xtask fuzz"),
     )
 }

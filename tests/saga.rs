@@ -8,9 +8,9 @@ mod timeouts;
 use std::time::Duration;
 
 use selvedge_testkit::World;
-use selvedge_testkit::checkers::Violation;
 use serde_json::{Value, json};
 
+pub use crate::application::money::orders_have_ended;
 use crate::application::money_conserved;
 use crate::harness::simulate;
 
@@ -62,16 +62,6 @@ pub async fn until(world: &World, id: &str, wanted: [&str; 3], deadline: Duratio
 /// Asserts that every order has ended and its money and goods are conserved.
 pub fn conserved(world: &World) {
     assert_eq!((orders_have_ended(world), money_conserved(world)), (vec![], vec![]));
-}
-
-/// Every order has ended, one way or the other.
-pub fn orders_have_ended(world: &World) -> Vec<Violation> {
-    let open = "SELECT subject FROM journal AS placed WHERE type = 'orders.order.placed' AND NOT EXISTS (
-        SELECT 1 FROM journal AS told WHERE told.stream = placed.stream
-            AND told.type IN ('orders.order.confirmed', 'orders.order.cancelled'))";
-    let rows = world.sql.query(open).expect("the checker's statement is right");
-    let violation = |row| Violation(format!("an order hasn't ended: {row:?}"));
-    rows.into_iter().map(violation).collect()
 }
 
 /// The types of all events, in the order of the journal.

@@ -4,7 +4,8 @@ use http::StatusCode;
 use selvedge_events::schema_uri;
 use serde_json::json;
 
-use crate::application::{events_have_their_schemas, schemas};
+use crate::application::events_have_their_schemas;
+use crate::application::schemas::schemas;
 use crate::harness::{create, simulate};
 
 #[test]

@@ -4,19 +4,21 @@ mod application;
 mod commit;
 mod mutant_hunt;
 mod report;
+mod search;
 mod todo_journey;
 
-use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use anyhow::Context;
 use clap::Parser;
-use selvedge_engine::Program;
-use selvedge_testkit::chaos::{self, Bounds, Outcome};
+use selvedge_testkit::chaos::{self, Bounds};
+
+use crate::application::{Clients, Programs};
+
+/// A run makes and forgets worlds, instances and connections all the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs the application's components in simulated worlds, under faults that a seed decides.
 #[derive(Parser)]
@@ -34,7 +36,8 @@ struct Options {
     /// Searches until so many journeys were made: accepted commands, each with all that follows from it.
     #[arg(long, conflicts_with_all = ["seed", "runs"], value_name = "NUMBER")]
     journeys: Option<usize>,
-    /// Searches, sweeps, hunts the mutants, and writes what came of it to docs/reliability.md and the testkit's README.
+    /// Searches with the clients of todos and with those of every route, hunts the mutants, and writes what came of it to
+    /// docs/reliability.md and the testkit's README, along with what other long runs have left behind.
     #[arg(long, conflicts_with = "seed")]
     report: bool,
     /// Searches this many seeds.
@@ -46,6 +49,9 @@ struct Options {
     /// Searches from the commit's own seed on, where there is git.
     #[arg(long, conflicts_with_all = ["seed", "from"])]
     commit: bool,
+    /// Who gives the commands.
+    #[arg(long, value_enum, ignore_case = true, default_value_t = Clients::Everything)]
+    clients: Clients,
     /// Commands in a run.
     #[arg(long, default_value_t = Bounds::default().commands)]
     commands: usize,
@@ -60,65 +66,54 @@ fn main() -> anyhow::Result<ExitCode> {
         .parent()
         .context("tests/ lies in the project")?;
     if options.mutants || options.mutant.is_some() {
-        return hunt(root, options.mutant.as_deref());
+        return Ok(hunt(root, options.mutant.as_deref()));
     }
-    let program = application::under_pressure(root, |_| {})?;
+    let programs = Programs::new(root, |_| {});
     let bounds = Bounds {
         commands: options.commands,
         faults: options.faults,
     };
     if let Some(seed) = options.seed {
-        return Ok(replay(&program, seed, bounds));
+        return Ok(replay(&programs, options.clients, seed, bounds));
     }
     let from = match options.commit {
         true => commit::commit_seed(root).unwrap_or(options.from),
         false => options.from,
     };
-    let (runs, journeys) = match options.journeys {
-        Some(journeys) => (u64::MAX - from, journeys),
-        None => (options.runs, usize::MAX),
+    let extent = match options.journeys {
+        Some(journeys) => search::Extent::Journeys(journeys),
+        None => search::Extent::Runs(options.runs),
     };
-    let found = search(&program, from, runs, journeys, bounds);
-    println!("{found}");
     if options.report {
-        return report::write(root, &program, &found);
+        return report::write(root, &programs, from, extent, bounds);
     }
+    let found = search::search(&programs, options.clients, from, extent, bounds);
+    println!("{found}");
     Ok(ExitCode::from(u8::from(!found.broken.is_empty())))
 }
 
-fn run(program: &Arc<Program>, seed: u64, bounds: Bounds, told: bool) -> Outcome {
-    chaos::run(
-        program,
-        seed,
-        bounds,
-        &application::Todos,
-        &application::promise_under_pressure,
-        told,
-    )
-}
-
-fn hunt(root: &Path, only: Option<&str>) -> anyhow::Result<ExitCode> {
+fn hunt(root: &Path, only: Option<&str>) -> ExitCode {
     // A journey that panics is one of the ways in which a mutant is found.
     std::panic::set_hook(Box::new(|_| {}));
-    let hunted = mutant_hunt::hunt_all(root, only)?;
+    let hunted = mutant_hunt::hunt_all(root, only);
     let missed = hunted.iter().filter(|(.., found)| found.is_none()).count();
     println!("{} mutants, {missed} not found", hunted.len());
-    Ok(if missed == 0 {
+    if missed == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
+    }
 }
 
 /// Tells the story of one seed; a failing one is made small first.
-fn replay(program: &Arc<Program>, seed: u64, bounds: Bounds) -> ExitCode {
-    let fails = |bounds| !run(program, seed, bounds, false).violations.is_empty();
+fn replay(programs: &Programs, clients: Clients, seed: u64, bounds: Bounds) -> ExitCode {
+    let fails = |bounds| !programs.run(clients, seed, bounds, false).violations.is_empty();
     let bounds = if fails(bounds) {
         chaos::shrink(bounds, fails)
     } else {
         bounds
     };
-    let outcome = run(program, seed, bounds, true);
+    let outcome = programs.run(clients, seed, bounds, true);
     print!("{}", outcome.story);
     println!(
         "seed {seed}: {} commands, {} events, {} faults, trace {:016x}",
@@ -132,89 +127,8 @@ fn replay(program: &Arc<Program>, seed: u64, bounds: Bounds) -> ExitCode {
         println!("broken: {violation}");
     }
     println!(
-        "again: cargo xtask sim --seed {seed} --commands {} --faults {}",
+        "again: cargo xtask sim --clients {clients} --seed {seed} --commands {} --faults {}",
         bounds.commands, bounds.faults
     );
     ExitCode::FAILURE
-}
-
-/// What a search came to.
-#[derive(Default)]
-struct Search {
-    from: u64,
-    runs: usize,
-    journeys: usize,
-    events: usize,
-    calls: usize,
-    faults: usize,
-    seconds: f64,
-    threads: usize,
-    broken: Vec<u64>,
-}
-
-impl fmt::Display for Search {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            formatter,
-            "{} runs from seed {}: {} journeys, {} events, {} host calls, {} faults, {:.1} s on {} threads, {:.0} journeys per second",
-            self.runs,
-            self.from,
-            self.journeys,
-            self.events,
-            self.calls,
-            self.faults,
-            self.seconds,
-            self.threads,
-            self.journeys as f64 / self.seconds
-        )?;
-        match self.broken.first() {
-            None => write!(formatter, "the promise holds in all of them"),
-            Some(first) => write!(
-                formatter,
-                "broken seeds: {:?}; `cargo xtask sim --seed {first}` tells the story",
-                self.broken
-            ),
-        }
-    }
-}
-
-/// Runs many seeds on all cores, until there were so many runs or journeys. A failure ends nothing, so that the count of
-/// failures means something.
-fn search(program: &Arc<Program>, from: u64, runs: u64, journeys: usize, bounds: Bounds) -> Search {
-    let begin = Instant::now();
-    let next = AtomicU64::new(from);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let found = Mutex::new(Search {
-        from,
-        threads,
-        ..Search::default()
-    });
-    let lock = || found.lock().unwrap_or_else(PoisonError::into_inner);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while lock().journeys < journeys {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= from + runs {
-                        break;
-                    }
-                    let outcome = run(program, seed, bounds, false);
-                    let mut found = lock();
-                    found.runs += 1;
-                    found.journeys += outcome.journeys;
-                    found.events += outcome.events;
-                    found.calls += outcome.calls;
-                    found.faults += outcome.faults;
-                    if !outcome.violations.is_empty() {
-                        println!("seed {seed} is broken: {:#?}", outcome.violations);
-                        found.broken.push(seed);
-                    }
-                }
-            });
-        }
-    });
-    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    found.broken.sort_unstable();
-    found.seconds = begin.elapsed().as_secs_f64();
-    found
 }

@@ -4,6 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+/// The project's folder.
+pub fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
 /// The folder of a target's examples: `fuzz/corpus/<target>`. Each is valid or nearly so, and small.
 pub fn examples_folder(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target)

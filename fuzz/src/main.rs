@@ -8,6 +8,7 @@ use clap::Parser;
 use selvedge_fuzz::campaign::{self, Budget};
 use selvedge_fuzz::target::Target;
 use selvedge_fuzz::{corpus, coverage::Coverage, targets};
+use selvedge_testkit::figures;
 
 /// Seconds per target where nothing else is asked for.
 const SECONDS: u64 = 10;
@@ -85,6 +86,13 @@ fn run(options: &Options) -> anyhow::Result<usize> {
                 finding.message.replace('\n', " ")
             );
         }
+        let told = [
+            ("executions", summary.executions.to_string()),
+            ("seconds", format!("{:.0}", summary.time.as_secs_f64())),
+            ("edges", summary.edges.to_string()),
+            ("findings", summary.findings.len().to_string()),
+        ];
+        figures::keep(corpus::root(), "fuzz", target.name, &told)?;
         executions += summary.executions;
         findings += summary.findings.len();
     }

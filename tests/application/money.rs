@@ -57,3 +57,16 @@ fn has_journal(world: &World) -> bool {
         .number("SELECT count(*) FROM sqlite_master WHERE name = 'journal'")
         == 1
 }
+
+/// Every order has ended, one way or the other.
+pub fn orders_have_ended(world: &World) -> Vec<Violation> {
+    if !has_journal(world) {
+        return Vec::new();
+    }
+    let open = "SELECT subject FROM journal AS placed WHERE type = 'orders.order.placed' AND NOT EXISTS (
+        SELECT 1 FROM journal AS told WHERE told.stream = placed.stream
+            AND told.type IN ('orders.order.confirmed', 'orders.order.cancelled'))";
+    let rows = world.sql.query(open).expect("the checker's statement is right");
+    let violation = |row| Violation(format!("an order hasn't ended: {row:?}"));
+    rows.into_iter().map(violation).collect()
+}

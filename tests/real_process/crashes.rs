@@ -9,11 +9,11 @@ use selvedge_testkit::{RealProcess, real_process};
 
 use super::client::HttpClient;
 use super::promise::{Accepted, until_kept};
-use super::{alone, runtime};
+use super::{alone, kept, kills, runtime, seed};
 use crate::harness::{application_copy, edit};
 
 /// How often the process is killed where `SELVEDGE_KILLS` doesn't say.
-const CRASHES: usize = 10;
+const CRASHES: u32 = 10;
 /// Connections that create todos at the same time, each for a user of its own.
 const CLIENTS: usize = 6;
 /// How soon, and how late, a process is killed after it began to serve. Leases of a relay that was killed end after six
@@ -23,12 +23,7 @@ const KILLED_AFTER_MS: std::ops::Range<u64> = 20..1_500;
 #[test]
 fn every_201_survives_crashes_under_load_with_each_effect_once() -> anyhow::Result<()> {
     let _alone = alone();
-    let seed = std::env::var("SELVEDGE_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(rand::random);
-    println!("SELVEDGE_SEED={seed} makes the same moments again");
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut random = StdRng::seed_from_u64(seed());
     let application = application_copy()?;
     let manifest = application.path().join("spin.toml");
     // A lease lasts as long as a delivery may take: nobody wants to wait half a minute for each that a crash leaves.
@@ -39,10 +34,7 @@ fn every_201_survives_crashes_under_load_with_each_effect_once() -> anyhow::Resu
     let state = application.path().join("state");
     let start = || RealProcess::start(&real_process::binary()?, &manifest, &state, &[]);
 
-    let crashes = match std::env::var("SELVEDGE_KILLS") {
-        Ok(kills) => kills.parse()?,
-        Err(_) => CRASHES,
-    };
+    let crashes = kills()?.unwrap_or(CRASHES);
     let mut accepted = Accepted::new();
     let begin = Instant::now();
     for round in 0..crashes {
@@ -58,14 +50,14 @@ fn every_201_survives_crashes_under_load_with_each_effect_once() -> anyhow::Resu
         "{count} todos were accepted, and all effects are there after {:?}; {memory}",
         begin.elapsed()
     );
-    assert!(count > crashes * CLIENTS, "only {count} todos were accepted");
-    Ok(())
+    assert!(count > crashes as usize * CLIENTS, "only {count} todos were accepted");
+    kept("SIGKILL of the engine", crashes, count, begin.elapsed(), memory)
 }
 
 /// Has clients create todos until the process is killed.
 fn load_until_killed(
     process: RealProcess,
-    round: usize,
+    round: u32,
     moment: Duration,
     accepted: &mut Accepted,
 ) -> anyhow::Result<()> {

@@ -1,11 +1,12 @@
-//! `cargo xtask hardship`: the engine as its own process, killed, starved and stalled.
+//! `cargo xtask hardship`: the engine and its brokers as processes of their own, killed, starved and stalled.
 
 use anyhow::{Result, bail};
 
 use crate::{components, process, test, workspace};
 
 /// The tests that are hardship, by what their names begin with.
-const TESTS: [&str; 4] = [
+const TESTS: [&str; 5] = [
+    "real_process::brokers",
     "real_process::crashes",
     "real_process::stores",
     "real_process::connections",
@@ -15,7 +16,7 @@ const TESTS: [&str; 4] = [
 /// Run the tests on real processes with their figures printed.
 #[derive(clap::Args)]
 pub struct Hardship {
-    /// How often the engine is killed under load.
+    /// How often the engine, redis-server and mosquitto are killed under load, each.
     #[arg(long, default_value_t = 100)]
     kills: u32,
     /// Makes the kills come at the same moments again; it is printed by each run.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod components;
+mod example;
 mod fuzz;
 mod hardship;
 mod npm;

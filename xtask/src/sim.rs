@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::process::{self, say};
-use crate::{components, workspace};
+use crate::{components, test, workspace};
 
 /// Search seeds for a broken promise, or replay one: `--runs N`, `--seed N`.
 #[derive(clap::Args)]
@@ -14,8 +14,8 @@ pub struct Sim {
     /// Builds the simulator with all optimisations first: for long searches.
     #[arg(long)]
     release: bool,
-    /// Given to the simulator as they are: --seed N, --runs N, --journeys N, --from N, --commands N,
-    /// --faults N, --mutants, --mutant NAME, --report.
+    /// Given to the simulator as they are: --seed N, --runs N, --journeys N, --from N, --clients todos|everything,
+    /// --commands N, --faults N, --mutants, --mutant NAME, --report.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
     options: Vec<OsString>,
 }
@@ -32,6 +32,9 @@ impl Sim {
         };
         if self.options.iter().any(hunts) {
             components::build_mutants()?;
+        }
+        if self.options.iter().any(|option| option == "--report") {
+            sweep()?;
         }
         say("building the simulator");
         let (profile, folder) = if self.release {
@@ -53,4 +56,16 @@ impl Sim {
         simulator.args(self.options);
         Err(process::replace_by(&mut simulator))
     }
+}
+
+/// Runs the sweeps, whose figures the report takes in. What they find doesn't keep it from being written: it says what was run.
+fn sweep() -> Result<()> {
+    test::build_engine(&test::END_TO_END)?;
+    say("the sweeps");
+    let mut tests = workspace::cargo();
+    tests
+        .arg("test")
+        .args(test::END_TO_END)
+        .args(["--test", "behaviours", "--", "sweep", "rebuild"]);
+    process::status(&mut tests).map(drop)
 }

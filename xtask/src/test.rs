@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::process::{self, say};
-use crate::{components, npm, workspace};
+use crate::{components, example, npm, workspace};
 
 /// What the end-to-end tests are and what they start: the packages of the tests and of the engine.
 pub const END_TO_END: [&str; 4] = ["--package", "selvedge-tests", "--package", "selvedge-engine"];
@@ -16,7 +16,7 @@ pub const END_TO_END: [&str; 4] = ["--package", "selvedge-tests", "--package", "
 /// Build the functions and run the tests: unit, documentation and end to end.
 #[derive(clap::Args)]
 pub struct Test {
-    /// Only the end-to-end tests whose name contains this.
+    /// Only the end-to-end tests whose name contains this; `greetings` is the example outside the workspace.
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Given to the test binaries as they are.
@@ -38,6 +38,7 @@ impl Test {
         }
         let mut totals = Totals::default();
         match &self.only {
+            Some(name) if name == example::NAME => test_example(&mut totals, &arguments)?,
             Some(name) => {
                 if "mutants::".contains(name.as_str()) || name.starts_with("mutants::") {
                     components::build_mutants()?;
@@ -90,7 +91,15 @@ fn run_all(totals: &mut Totals, arguments: &[OsString]) -> Result<()> {
     build_engine(&host)?;
     say("unit, documentation and end-to-end tests");
     host.push("--no-fail-fast");
-    totals.add(&mut cargo_test(&host, None, arguments))
+    totals.add(&mut cargo_test(&host, None, arguments))?;
+    test_example(totals, arguments)
+}
+
+/// The example outside the workspace.
+fn test_example(totals: &mut Totals, arguments: &[OsString]) -> Result<()> {
+    say("the example outside the workspace");
+    example::build()?;
+    totals.add(example::test()?.arg("--").args(arguments))
 }
 
 /// Some end-to-end tests start the engine's binary, which `cargo test` doesn't build by itself. The tests are built along

@@ -11,6 +11,8 @@ pub mod shared;
 
 use serde::{Deserialize, Serialize};
 
+use crate::mutant;
+
 /// When a breaker opens and for how long.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BreakerPolicy {
@@ -137,7 +139,7 @@ impl Breaker {
         };
         let left_ms = self.until_ms.saturating_sub(now_ms);
         // One that ends later than anyone would say was written before the clock was set back.
-        if left_ms <= 0 || left_ms > longest_ms {
+        if !mutant::is("breaker_never_closes") && (left_ms <= 0 || left_ms > longest_ms) {
             Admission::Probe
         } else {
             let retry_after_ms = left_ms.unsigned_abs();

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{Host, Row, Value, placeholders};
 use crate::journal::{self, Record};
-use crate::{Error, limits};
+use crate::{Error, limits, mutant};
 
 /// What a dead letter is called: its subscription and its event's place in the journal, `analytics:1234`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -218,6 +218,7 @@ pub fn redrive(host: &Host, selection: &Selection, per_second: u32, start_ms: i6
          RETURNING exceptions.subscription, exceptions.position"
     );
     parameters.extend([start_ms.into(), per_second.max(1).into()]);
+    let statement = mutant::cut("redrive_keeps_attempts", statement, " attempt = 0,");
     taken(host.execute(&statement, parameters)?)
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Outcome, bounded};
 use crate::http::{Answer, Call, Upstream};
-use crate::{Error, Host, limits};
+use crate::{Error, Host, limits, mutant};
 
 /// What a provider says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,11 @@ impl Provider {
     ) -> Result<Verdict, Error> {
         let url = format!("{}{path}", url.trim_end_matches('/'));
         let body = serde_json::to_vec(body).map_err(|source| selvedge_events::Error::DataNotSerializable { source })?;
-        let call = Call::post(url, "application/json", body).header(Call::IDEMPOTENCY_KEY, &*event.id);
+        let key = match mutant::is("provider_asked_under_new_key") {
+            true => host.new_id(),
+            false => event.id.clone(),
+        };
+        let call = Call::post(url, "application/json", body).header(Call::IDEMPOTENCY_KEY, &*key);
         let target = call.target();
         verdict(&target, self.0.send(host, call).await?)
     }

@@ -84,7 +84,7 @@ pub trait Workload: Sync {
     /// whether it rages.
     fn set_up(&self, _world: &World, _storm: &Storm, _seed: u64) {}
 
-    /// Gives the `number`-th command of the run. The returned stream was answered with 201.
+    /// Gives the `number`-th command of the run. What is returned is the stream, or its end, that the answer says was begun.
     fn command(
         &self,
         world: &World,
@@ -92,6 +92,16 @@ pub trait Workload: Sync {
         chance: &mut StdRng,
         number: usize,
     ) -> impl Future<Output = Option<String>>;
+
+    /// The faults are over: what someone has to do so that the world can come to rest.
+    fn tidy_up(&self, _world: &World, _storm: &Storm) -> impl Future<Output = ()> {
+        std::future::ready(())
+    }
+
+    /// The world is at rest: whether everything works again. The world comes to rest once more before it is checked.
+    fn try_again(&self, _world: &World, _storm: &Storm) -> impl Future<Output = Vec<Violation>> {
+        std::future::ready(Vec::new())
+    }
 }
 
 /// Runs `workload` under the faults of `seed`, then without faults until rest, and asks `check`. `told`: whether the
@@ -132,7 +142,15 @@ pub fn run(
             .clients(&mut chance, bounds.commands, workload, &mut violations)
             .await;
         storm.stop();
+        workload.tidy_up(&world, &storm).await;
         violations.extend(settle_down(&world, cron).await);
+        if violations.is_empty() {
+            // What has its time, and was never the bells' affair, comes now in calm runs too.
+            let _cron = world.start_cron_that_misses(storm::sparse_ticks());
+            violations.extend(rest(&world, REST_DEADLINE, true).await);
+            violations.extend(workload.try_again(&world, &storm).await);
+            violations.extend(rest(&world, REST_DEADLINE, true).await);
+        }
         violations.extend(checkers::accepted_are_kept(&world, &accepted));
         violations.extend(check(&world));
         let (trace_hash, story) = trace(&world, told);
@@ -153,21 +171,27 @@ pub fn run(
 async fn settle_down(world: &World, cron: Option<crate::simulation::world::Cron>) -> Vec<Violation> {
     let deadline = if cron.is_some() { REST_DEADLINE } else { CALM_DEADLINE };
     let had_cron = cron.is_some();
-    let mut violations = rest(world, deadline).await;
+    let mut violations = rest(world, deadline, had_cron).await;
     drop(cron);
     tokio::time::sleep(AFTERMATH).await;
-    let _cron = had_cron.then(|| world.start_cron());
+    let _cron = had_cron.then(|| world.start_cron_that_misses(storm::sparse_ticks()));
     if violations.is_empty() {
-        violations = rest(world, deadline).await;
+        violations = rest(world, deadline, had_cron).await;
     }
     violations
 }
 
-async fn rest(world: &World, deadline: Duration) -> Vec<Violation> {
+/// Waits until the system is at rest; where it has a cron, until no timer is to come either.
+async fn rest(world: &World, deadline: Duration, has_cron: bool) -> Vec<Violation> {
     let begun = Instant::now();
     loop {
         world.revive();
-        if checkers::is_at_rest(world) {
+        let is_there = if has_cron {
+            checkers::is_through(world)
+        } else {
+            checkers::is_at_rest(world)
+        };
+        if is_there {
             return Vec::new();
         }
         if begun.elapsed() > deadline {
@@ -223,7 +247,7 @@ impl Places<'_> {
             number += group;
             if self.storm.is_calm() {
                 // Each of these moments shows whether a wake-up was lost, before the next command makes up for it.
-                violations.extend(rest(self.world, CALM_DEADLINE).await);
+                violations.extend(rest(self.world, CALM_DEADLINE, false).await);
                 if !violations.is_empty() {
                     break;
                 }

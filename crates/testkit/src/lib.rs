@@ -8,6 +8,7 @@ pub mod bus;
 pub mod chaos;
 pub mod checkers;
 pub mod client;
+pub mod figures;
 pub mod real_process;
 pub mod servers;
 pub mod simulation;

@@ -3,6 +3,7 @@
 use selvedge_events::Timestamp;
 
 use super::{Action, Answer, Definition, Input, NotDue, State, Status, StepOutcome, StepStatus, Timer, WaitsFor};
+use crate::mutant;
 
 impl Definition {
     /// What a saga in this state does about this input; nothing when the input changes nothing, as one that came before
@@ -91,6 +92,7 @@ impl Plan<'_> {
                 self.record(step, StepOutcome::Succeeded, answered_by, None);
                 match self.state.status {
                     Status::Running => self.command(step + 1),
+                    _ if mutant::is("late_success_stands") => {}
                     _ => self.compensate_next(),
                 }
             }
@@ -165,7 +167,9 @@ impl Plan<'_> {
             return;
         }
         let to_undo = |step: &usize| {
-            self.status(*step) == StepStatus::Succeeded && self.definition.steps[*step].compensation.is_some()
+            !mutant::is("compensation_skipped")
+                && self.status(*step) == StepStatus::Succeeded
+                && self.definition.steps[*step].compensation.is_some()
         };
         match steps.rev().find(to_undo) {
             Some(step) => self.compensate(step),

@@ -17,6 +17,10 @@ pub(super) const LATE_MS_MAX: u64 = 60_000;
 /// How late things are, in milliseconds: within a timeout, beyond a lease, beyond everything.
 const LATE_MS: [u64; 6] = [1, 50, 900, 4_000, 12_000, LATE_MS_MAX];
 
+/// After so many ticks without a storm the cron comes once in so many.
+const DENSE_TICKS: u64 = 20;
+const SPARSE_EVERY: u64 = 15;
+
 /// The faults of a run. Clones are the same storm.
 #[derive(Clone)]
 pub struct Storm(Arc<Mutex<State>>);
@@ -69,12 +73,18 @@ impl Storm {
         });
     }
 
-    /// Which ticks the cron misses while the storm rages: none, some or most.
+    /// Which ticks the cron misses: while the storm rages none, some or most, and then those of [`sparse_ticks`].
     pub(super) fn missed_ticks(&self, chance: &mut StdRng) -> impl FnMut() -> bool + Send + use<> {
         let missed_of_ten = *[0, 0, 5, 9].choose(chance).expect("there are some");
         let mut chance = StdRng::seed_from_u64(chance.random());
-        let storm = self.clone();
-        move || storm.rages() && chance.random_ratio(missed_of_ten, 10)
+        let (storm, mut sparse) = (self.clone(), sparse_ticks());
+        move || {
+            if storm.rages() {
+                chance.random_ratio(missed_of_ten, 10)
+            } else {
+                sparse()
+            }
+        }
     }
 
     pub(super) fn stop(&self) {
@@ -87,6 +97,16 @@ impl Storm {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Misses most ticks after the first ones. Whoever waits for a timer of a quarter of an hour needs no cron every second, and
+/// a run costs as much as its calls.
+pub(super) fn sparse_ticks() -> impl FnMut() -> bool + Send {
+    let mut ticks = 0_u64;
+    move || {
+        ticks += 1;
+        ticks > DENSE_TICKS && !ticks.is_multiple_of(SPARSE_EVERY)
     }
 }
 

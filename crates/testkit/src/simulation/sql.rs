@@ -10,11 +10,16 @@ use selvedge_engine::ports::{SqlConnection, SqlDatabases, SqlError, SqlRows, Sql
 
 use super::watch::CursorWatch;
 
+/// How many prepared statements a connection keeps: all that there are.
+const STATEMENTS: usize = 512;
+
 /// One database, shared by every node of a world, under every label.
 #[derive(Debug, Clone)]
 pub struct MemorySql {
     name: String,
     watch: Arc<Mutex<CursorWatch>>,
+    /// Connections that were closed, for the next ones who open one: what they have prepared costs most of a short run.
+    idle: Arc<Mutex<Vec<Connection>>>,
     /// Keeps the database alive, and answers the checkers' questions.
     root: Arc<Mutex<Connection>>,
 }
@@ -31,6 +36,7 @@ impl MemorySql {
         Ok(Self {
             name,
             watch: Arc::default(),
+            idle: Arc::default(),
             root,
         })
     }
@@ -90,7 +96,7 @@ fn connect(name: &str) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(name, flags)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
 
@@ -105,37 +111,65 @@ impl SqlDatabases for MemorySql {
     }
 
     async fn open(&self, _label: &str) -> Result<Arc<dyn SqlConnection>, SqlError> {
-        let connection = connect(&self.name).map_err(|error| SqlError::Io(error.to_string()))?;
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => connect(&self.name).map_err(|error| SqlError::Io(error.to_string()))?,
+        };
         Ok(Arc::new(MemoryConnection {
-            connection: Mutex::new(connection),
+            connection: Mutex::new(Some(connection)),
             watch: self.watch.clone(),
+            idle: self.idle.clone(),
         }))
     }
 }
 
 struct MemoryConnection {
-    connection: Mutex<Connection>,
+    /// `None` only once it is dropped.
+    connection: Mutex<Option<Connection>>,
     watch: Arc<Mutex<CursorWatch>>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl MemoryConnection {
+    fn with<T>(&self, work: impl FnOnce(&Connection) -> T) -> T {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        work(connection.as_ref().expect("a connection is open until it is dropped"))
+    }
+}
+
+impl Drop for MemoryConnection {
+    fn drop(&mut self) {
+        let connection = self.connection.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // A transaction that was begun ends with its connection.
+        if let Some(connection) = connection.take().filter(Connection::is_autocommit) {
+            self.idle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(connection);
+        }
+    }
 }
 
 #[async_trait]
 impl SqlConnection for MemoryConnection {
     async fn execute(&self, statement: &str, parameters: Vec<SqlValue>) -> Result<SqlRows, SqlError> {
-        let connection = lock(&self.connection);
-        let rows = run(&connection, statement, parameters).map_err(|error| SqlError::Io(error.to_string()))?;
-        if CursorWatch::concerns(statement) {
-            let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-            watch.look(&connection);
-        }
-        Ok(rows)
+        self.with(|connection| {
+            let rows = run(connection, statement, parameters).map_err(|error| SqlError::Io(error.to_string()))?;
+            if CursorWatch::concerns(statement) {
+                let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+                watch.look(connection);
+            }
+            Ok(rows)
+        })
     }
 
     async fn last_insert_rowid(&self) -> Result<i64, SqlError> {
-        Ok(lock(&self.connection).last_insert_rowid())
+        Ok(self.with(Connection::last_insert_rowid))
     }
 
     async fn changes(&self) -> Result<u64, SqlError> {
-        Ok(lock(&self.connection).changes())
+        Ok(self.with(Connection::changes))
     }
 }
 
