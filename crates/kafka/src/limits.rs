@@ -13,8 +13,9 @@ pub const RECORD_OVERHEAD_BYTES: usize = 64;
 pub const NEW_TOPIC_ATTEMPTS_MAX: u32 = 20;
 /// How long is waited between two questions for a topic that is being made, in milliseconds.
 pub const NEW_TOPIC_PAUSE_MS: u64 = 50;
-/// How long a request for records waits at the broker for the first one, in milliseconds.
-pub const FETCH_WAIT_MS: i32 = 1_000;
+/// How long a request for records waits at the broker for the first one, in milliseconds. Kafka answers when there is one; others look
+/// once or twice within that time.
+pub const FETCH_WAIT_MS: i32 = 250;
 /// Records that one request brings, in bytes: at least one batch comes whatever its size is.
 pub const FETCH_BYTES: i32 = 2 * 1024 * 1024;
 /// Records of one partition that one request brings, in bytes.
