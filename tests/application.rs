@@ -29,7 +29,7 @@ use tempfile::TempDir;
 pub use money::money_conserved;
 
 /// Where the application's subscriptions have their effects.
-const EFFECTS: [Effects; 2] = [
+pub const EFFECTS: [Effects; 2] = [
     Effects {
         subscription: "notifications",
         hears: "todos.task.*",
