@@ -24,7 +24,7 @@ pub use runs::{Clients, Programs};
 pub use schemas::events_have_their_schemas;
 
 /// Where the application's subscriptions have their effects.
-const EFFECTS: [Effects; 2] = [
+pub const EFFECTS: [Effects; 2] = [
     Effects {
         subscription: "notifications",
         hears: "todos.task.*",

@@ -37,6 +37,8 @@ mod schemas;
 mod snapshots;
 mod start_errors;
 mod subscriptions;
+mod sweeps;
 mod todos;
 mod two_relays;
+mod unreliable_brokers;
 mod users;

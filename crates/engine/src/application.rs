@@ -164,6 +164,13 @@ impl Application {
         http.await;
         others.shutdown().await;
     }
+
+    /// Runs the triggers of message brokers alone, for as long as it is polled: for whoever brings the other triggers'
+    /// requests and ticks itself.
+    pub async fn hear_messages(&self) {
+        let redis = triggers::redis::run(self.0.clone());
+        futures::future::join(redis, triggers::mqtt::run(self.0.clone())).await;
+    }
 }
 
 impl Inner {

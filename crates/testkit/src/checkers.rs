@@ -257,6 +257,19 @@ pub fn markers_are_kept(world: &World, effects: &[Effects], retention: Duration)
     violations
 }
 
+/// What consumers of messages leave in the key-value store for the relay is gone: claims, and words of what failed. Where one
+/// dies just then, that of a first attempt may stay, until the event's marker is collected; it holds nobody up.
+pub fn words_are_forgotten(world: &World) -> Vec<Violation> {
+    let contents = world.key_value.contents();
+    let words = contents.values.keys().filter(|key| key.starts_with("outcome/"));
+    let claims = contents.counters.keys().filter(|key| key.starts_with("claim/"));
+    let (first, later): (Vec<_>, Vec<_>) = words.chain(claims).partition(|key| key.ends_with("/1"));
+    match later.is_empty() && first.len() <= 1 {
+        true => Vec::new(),
+        false => vec![Violation(format!("the store still has {first:?} {later:?}"))],
+    }
+}
+
 /// No dead letter of these subscriptions had more attempts than their policy says, and one that had them all had the time
 /// that its retries wait.
 pub fn dead_letters_had_their_attempts(world: &World, subscriptions: &[&str], policy: &Attempts) -> Vec<Violation> {

@@ -1,5 +1,7 @@
 //! The exhaustive crash sweep: one journey, run again for every host call that it makes and every fault that a call can
 //! meet. Then the faults stop, the system runs on, and the checkers look.
+//!
+//! A sweep that is too large for every day runs a part of its cases, unless the environment variable `SELVEDGE_SWEEP` is `all`.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use selvedge_engine::Program;
 
 use crate::checkers::{self, Violation};
-use crate::simulation::{Fault, Simulation, When, World};
+use crate::simulation::{Fate, Fault, Recorded, Simulation, Snapshot, When, World};
 
 /// Longer than any lease, and than any client waits.
 const LATE_MS: u64 = 20_000;
@@ -34,8 +36,26 @@ pub const FAULTS: [(Fault, When); 11] = [
 /// comes when nobody thinks of it any more.
 pub const COPIES: [Fault; 2] = [Fault::Copied { after_ms: 0 }, Fault::Copied { after_ms: LATE_MS }];
 
+/// What every message that is published to a broker meets besides, on its way to those who listen.
+pub const MESSAGES: [Fault; 4] = [
+    Fault::Message(Fate::Lost),
+    Fault::Message(Fate::Doubled { after_ms: 0 }),
+    Fault::Message(Fate::Doubled { after_ms: LATE_MS }),
+    Fault::Message(Fate::Late { by_ms: LATE_MS }),
+];
+
+/// What every call meets in a journey by way of a message broker, and after its effect those that are made of the broker.
+pub const RESTART: Fault = Fault::BrokersRestarted { after_ms: 3_000 };
+
 /// How long a run goes on after it came to rest, so that everything that was late or copied arrives.
 const AFTERMATH: Duration = Duration::from_millis(LATE_MS + 1_000);
+
+/// The seed of each run, and another for what comes before all of them.
+const SEED: u64 = 1;
+const PREPARATION_SEED: u64 = 2;
+
+/// The environment variable that asks for whole sweeps.
+const WHOLE_VARIABLE: &str = "SELVEDGE_SWEEP";
 
 /// How long, in virtual time, the system may take to come to rest after the faults stopped.
 pub const REST_DEADLINE: Duration = Duration::from_secs(900);
@@ -56,6 +76,8 @@ pub struct Case {
 pub struct Report {
     /// Host calls of the journey without faults.
     pub calls: usize,
+    /// Cases that there are.
+    pub cases: usize,
     /// Runs that were made.
     pub runs: usize,
     /// The cases in which a promise was broken.
@@ -66,8 +88,9 @@ impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "{} calls, {} runs, {} broken",
+            "{} calls, {} cases, {} runs, {} broken",
             self.calls,
+            self.cases,
             self.runs,
             self.broken.len()
         )?;
@@ -91,7 +114,7 @@ pub fn sweep(
     journey: &(impl AsyncFn(&World) + Sync),
     check: &(impl Fn(&World) -> Vec<Violation> + Sync),
 ) -> Report {
-    sweep_until(program, journey, check, usize::MAX)
+    Sweep::of(program).run(journey, check)
 }
 
 /// The same, but ended once `enough` cases have broken a promise: for a test that wants to know only whether one does.
@@ -104,49 +127,142 @@ pub fn sweep_until(
     check: &(impl Fn(&World) -> Vec<Violation> + Sync),
     enough: usize,
 ) -> Report {
-    let (functions, violations) = run(program, None, journey, check);
-    assert!(
-        violations.is_empty(),
-        "the journey breaks a promise without any fault: {violations:?}"
-    );
-    let cases = cases(&functions);
-    let next = AtomicUsize::new(0);
-    let broken = Mutex::new(Vec::new());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while lock(&broken).len() < enough
-                    && let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed))
-                {
-                    let violations = violations_of(|| run(program, Some(*case), journey, check).1);
-                    if !violations.is_empty() {
-                        lock(&broken).push((*case, violations));
-                    }
-                }
-            });
+    Sweep {
+        enough,
+        ..Sweep::of(program)
+    }
+    .run(journey, check)
+}
+
+/// A sweep that is to be run.
+pub struct Sweep<'s> {
+    program: &'s Arc<Program>,
+    begin: Option<Snapshot>,
+    every: usize,
+    enough: usize,
+}
+
+impl<'s> Sweep<'s> {
+    /// A sweep of all cases, in worlds whose stores are empty.
+    pub fn of(program: &'s Arc<Program>) -> Self {
+        Self {
+            program,
+            begin: None,
+            every: 1,
+            enough: usize::MAX,
         }
-    });
-    let mut broken = broken.into_inner().unwrap_or_else(PoisonError::into_inner);
-    broken.sort_by_key(|(case, _)| (case.call, case.fault, case.when));
-    Report {
-        calls: functions.len(),
-        runs: next.into_inner().min(cases.len()) + 1,
-        broken,
+    }
+
+    /// Begins each run with what the stores hold after this, which meets no fault: it is done once.
+    ///
+    /// # Panics
+    /// Where the system doesn't come to rest after it.
+    #[must_use]
+    pub fn after(self, prepare: impl AsyncFnOnce(&World)) -> Self {
+        let begin = Simulation::run(self.program, PREPARATION_SEED, async |world| {
+            let _cron = world.start_cron();
+            prepare(&world).await;
+            let violations = rest(&world).await;
+            assert!(violations.is_empty(), "what the journey begins with: {violations:?}");
+            world.snapshot().expect("SQLite can be copied")
+        });
+        Self {
+            begin: Some(begin),
+            ..self
+        }
+    }
+
+    /// Runs only every so manieth case, unless the environment asks for all.
+    #[must_use]
+    pub fn every(self, every: usize) -> Self {
+        let is_whole = std::env::var(WHOLE_VARIABLE).is_ok_and(|value| value == "all");
+        Self {
+            every: if is_whole { 1 } else { every },
+            ..self
+        }
+    }
+
+    /// Runs it: see [`sweep`].
+    ///
+    /// # Panics
+    /// Where the journey fails without any fault.
+    pub fn run(
+        &self,
+        journey: &(impl AsyncFn(&World) + Sync),
+        check: &(impl Fn(&World) -> Vec<Violation> + Sync),
+    ) -> Report {
+        let run = |case| run(self.program, self.begin.as_ref(), case, journey, check);
+        let (calls, violations) = run(None);
+        assert!(
+            violations.is_empty(),
+            "the journey breaks a promise without any fault: {violations:?}"
+        );
+        let all = cases(&calls);
+        let chosen: Vec<_> = all.iter().copied().step_by(self.every).collect();
+        let next = AtomicUsize::new(0);
+        let broken = Mutex::new(Vec::new());
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while lock(&broken).len() < self.enough
+                        && let Some(case) = chosen.get(next.fetch_add(1, Ordering::Relaxed))
+                    {
+                        let violations = violations_of(|| run(Some(*case)).1);
+                        if !violations.is_empty() {
+                            lock(&broken).push((*case, violations));
+                        }
+                    }
+                });
+            }
+        });
+        let mut broken = broken.into_inner().unwrap_or_else(PoisonError::into_inner);
+        broken.sort_by_key(|(case, _)| (case.call, case.fault, case.when));
+        Report {
+            calls: calls.len(),
+            cases: all.len(),
+            runs: next.into_inner().min(chosen.len()) + 1,
+            broken,
+        }
+    }
+
+    /// One case alone: what it breaks, and every call of the first node, for a test that is named after it, or for somebody who
+    /// wants to know what happened.
+    pub fn case(
+        &self,
+        case: Case,
+        journey: &impl AsyncFn(&World),
+        check: &impl Fn(&World) -> Vec<Violation>,
+    ) -> (Vec<Recorded>, Vec<Violation>) {
+        run(self.program, self.begin.as_ref(), Some(case), journey, check)
     }
 }
 
-/// What every call meets, one after the other. Only a request can be copied.
-fn cases(functions: &[&str]) -> Vec<Case> {
+/// What every call meets, one after the other. Only a request can be copied, and only a message be lost.
+fn cases(calls: &[Recorded]) -> Vec<Case> {
+    let is_of_broker = |call: &Recorded| call.function.starts_with("redis.") || call.function.starts_with("mqtt.");
+    let is_by_broker = calls.iter().any(is_of_broker);
     let mut cases = Vec::new();
-    for (call, function) in functions.iter().enumerate() {
-        cases.extend(FAULTS.map(|(fault, when)| Case { call, fault, when }));
-        if *function == "http.send" {
-            cases.extend(COPIES.map(|fault| Case {
-                call,
+    for (number, call) in calls.iter().enumerate() {
+        let mut meets = |fault, when| {
+            cases.push(Case {
+                call: number,
                 fault,
-                when: When::Before,
-            }));
+                when,
+            });
+        };
+        FAULTS.iter().for_each(|(fault, when)| meets(*fault, *when));
+        if call.function == "http.send" {
+            COPIES.iter().for_each(|fault| meets(*fault, When::Before));
+        }
+        if call.function == "mqtt.publish" || (call.function == "redis.execute" && call.detail == "PUBLISH") {
+            MESSAGES.iter().for_each(|fault| meets(*fault, When::Before));
+        }
+        if is_by_broker {
+            meets(RESTART, When::Before);
+        }
+        if is_of_broker(call) {
+            meets(RESTART, When::After);
         }
     }
     cases
@@ -168,14 +284,15 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One run: the functions that the first node's calls were for until it was at rest, and what was broken.
+/// One run: the first node's calls until it was at rest, and what was broken.
 fn run(
     program: &Arc<Program>,
+    begin: Option<&Snapshot>,
     case: Option<Case>,
     journey: &impl AsyncFn(&World),
     check: &impl Fn(&World) -> Vec<Violation>,
-) -> (Vec<&'static str>, Vec<Violation>) {
-    Simulation::run(program, 1, async |world| {
+) -> (Vec<Recorded>, Vec<Violation>) {
+    Simulation::run_from(program, SEED, begin, async |world| {
         let cron = world.start_cron();
         let first = world.node();
         if let Some(Case { call, fault, when }) = case {
@@ -186,16 +303,13 @@ fn run(
         journey(&world).await;
         // Faults of calls that come after the journey's answer are met while the system comes to rest.
         let mut violations = rest(&world).await;
-        let functions = first.faults.calls().iter().map(|call| call.function).collect();
+        let calls = first.faults.calls();
         first.faults.clear();
         if case.is_some_and(|case| first.faults.count() <= case.call) {
             // The fault of an earlier call changed the run so that this one isn't made: nothing was tried.
-            return (functions, violations);
+            return (calls, violations);
         }
-        if matches!(
-            case.map(|case| case.fault),
-            Some(Fault::Late { .. } | Fault::Copied { .. } | Fault::Hang)
-        ) {
+        if case.is_some_and(|case| has_aftermath(case.fault)) {
             // What is under way still arrives when everything seems done.
             drop(cron);
             tokio::time::sleep(AFTERMATH).await;
@@ -203,8 +317,16 @@ fn run(
             violations.extend(rest(&world).await);
         }
         violations.extend(check(&world));
-        (functions, violations)
+        (calls, violations)
     })
+}
+
+/// Whether something may still be under way when the system has come to rest.
+fn has_aftermath(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Late { .. } | Fault::Copied { .. } | Fault::Hang | Fault::Message(_)
+    )
 }
 
 /// Waits until the system is at rest, on a node that lives: a lost one is restarted on the way.

@@ -1,6 +1,7 @@
 //! A clock that moves with tokio's paused time, and can be stepped.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use selvedge_engine::ports::Clock;
 use tokio::time::Instant;
@@ -35,6 +36,11 @@ impl SimulatedClock {
     /// Whether the wall clock was ever stepped.
     pub fn was_stepped(&self) -> bool {
         self.stepped.load(Ordering::SeqCst)
+    }
+
+    /// How much time has passed since the world began, whatever the wall clock says.
+    pub fn age(&self) -> Duration {
+        self.start.elapsed()
     }
 
     /// The wall clock in milliseconds since the Unix epoch.

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use selvedge_engine::ports::{Gate, HostCall, Verdict};
 use tokio::sync::Notify;
 
+use super::broker::Fate;
 use super::clock::SimulatedClock;
+use super::network::SimulatedNetwork;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +34,13 @@ pub enum Fault {
     },
     /// A copy of the HTTP request arrives after this time as well; its answer is lost. Other calls just go on.
     Copied {
+        /// The time, in milliseconds.
+        after_ms: u64,
+    },
+    /// The message that the call publishes meets this fate on its way to everybody who listens. Other calls just go on.
+    Message(Fate),
+    /// The message brokers are stopped, and started again after this time; the call goes on.
+    BrokersRestarted {
         /// The time, in milliseconds.
         after_ms: u64,
     },
@@ -70,6 +79,7 @@ pub struct Faults {
     clock: Arc<SimulatedClock>,
     client_gone: Notify,
     released: Notify,
+    gone: Notify,
     state: Mutex<State>,
 }
 
@@ -92,6 +102,7 @@ impl Faults {
             clock,
             client_gone: Notify::new(),
             released: Notify::new(),
+            gone: Notify::new(),
             state: Mutex::new(State {
                 recording: true,
                 ..State::default()
@@ -137,6 +148,15 @@ impl Faults {
     /// Loses the node: none of its calls gets through any more.
     pub fn lose(&self) {
         self.lock().lost = true;
+        self.gone.notify_waiters();
+    }
+
+    /// Resolves when the node is lost.
+    pub async fn until_lost(&self) {
+        let gone = self.gone.notified();
+        if !self.is_lost() {
+            gone.await;
+        }
     }
 
     /// Resolves when a client is to go away.
@@ -218,20 +238,22 @@ impl Faults {
 /// One call's way through the gate: the fault that `before` found for `after`.
 pub(super) struct NodeGate {
     pub faults: Arc<Faults>,
+    network: Arc<SimulatedNetwork>,
     /// Faults that wait for their call's effect. A call is known by its component, function and detail; of two equal
     /// calls at once either may meet the fault.
     pending: Mutex<Vec<(HostCall, Fault)>>,
 }
 
 impl NodeGate {
-    pub fn new(faults: Arc<Faults>) -> Self {
+    pub fn new(faults: Arc<Faults>, network: Arc<SimulatedNetwork>) -> Self {
         Self {
             faults,
+            network,
             pending: Mutex::new(Vec::new()),
         }
     }
 
-    async fn apply(&self, fault: Fault) -> Verdict {
+    async fn apply(&self, call: &HostCall, fault: Fault) -> Verdict {
         match fault {
             Fault::Trap => Verdict::Trap,
             Fault::Fail => Verdict::Fail("injected: the store is not reachable".to_owned()),
@@ -248,6 +270,19 @@ impl NodeGate {
                 Verdict::Proceed
             }
             Fault::Copied { after_ms } => Verdict::Copy(Duration::from_millis(after_ms)),
+            Fault::Message(fate) => {
+                match call.function {
+                    "redis.execute" if call.detail == "PUBLISH" => self.network.redis.fates(|fates| fates.next(fate)),
+                    "mqtt.publish" => self.network.mqtt.fates(|fates| fates.next(fate)),
+                    _ => {}
+                }
+                Verdict::Proceed
+            }
+            Fault::BrokersRestarted { after_ms } => {
+                self.network.redis.restart(Duration::from_millis(after_ms));
+                self.network.mqtt.restart(Duration::from_millis(after_ms));
+                Verdict::Proceed
+            }
             Fault::ClientGone => {
                 self.faults.client_gone.notify_waiters();
                 Verdict::Proceed
@@ -284,7 +319,7 @@ impl Gate for NodeGate {
         }
         match fault {
             None => Verdict::Proceed,
-            Some((fault, When::Before)) => self.apply(fault).await,
+            Some((fault, When::Before)) => self.apply(call, fault).await,
             Some((fault, When::After)) => {
                 self.pending
                     .lock()
@@ -300,7 +335,7 @@ impl Gate for NodeGate {
             return std::future::pending().await;
         }
         match self.take_pending(call) {
-            Some(fault) => self.apply(fault).await,
+            Some(fault) => self.apply(call, fault).await,
             None => Verdict::Proceed,
         }
     }

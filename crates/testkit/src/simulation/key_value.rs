@@ -20,6 +20,11 @@ pub struct Contents {
 }
 
 impl MemoryKeyValue {
+    /// A store that holds this.
+    pub(super) fn with(contents: Contents) -> Self {
+        Self(Arc::new(Mutex::new(contents)))
+    }
+
     /// What the store holds now.
     pub fn contents(&self) -> Contents {
         self.lock().clone()

@@ -1,4 +1,5 @@
-//! The network outside the application: peers that a test writes, and the application itself by its public address.
+//! The network outside the application: peers that a test writes, message brokers, and the application itself by its public
+//! address.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,10 @@ use selvedge_engine::ports::{
 };
 use wasmtime_wasi_http::Error;
 
+use super::clock::SimulatedClock;
+use super::mqtt::SimulatedMqtt;
 use super::node::APP_ADDRESS;
+use super::redis::SimulatedRedis;
 
 /// Something that answers HTTP requests outside the application.
 #[async_trait]
@@ -27,20 +31,32 @@ pub trait Peer: Send + Sync + 'static {
 pub struct Exchange {
     /// The peer's host and port.
     pub authority: String,
-    /// The request's `Idempotency-Key`; empty where it has none.
+    /// What its receiver tells copies by: the request's `Idempotency-Key`, or its `webhook-id`; empty where it has none.
     pub idempotency_key: String,
     /// The status that the peer answered; `None` where it closed the connection.
     pub status: Option<StatusCode>,
 }
 
 /// The network of a world. A host that nobody plays refuses the connection.
-#[derive(Default)]
 pub struct SimulatedNetwork {
+    /// The Redis server.
+    pub redis: SimulatedRedis,
+    /// The MQTT broker.
+    pub mqtt: SimulatedMqtt,
     peers: Mutex<BTreeMap<String, Arc<dyn Peer>>>,
     exchanges: Arc<Mutex<Vec<Exchange>>>,
 }
 
 impl SimulatedNetwork {
+    pub(super) fn new(clock: Arc<SimulatedClock>) -> Self {
+        Self {
+            redis: SimulatedRedis::new(clock),
+            mqtt: SimulatedMqtt::default(),
+            peers: Mutex::default(),
+            exchanges: Arc::default(),
+        }
+    }
+
     /// Lets `peer` answer for `authority` (host and port as in the URL).
     pub fn play(&self, authority: &str, peer: impl Peer) {
         self.peers
@@ -52,6 +68,11 @@ impl SimulatedNetwork {
     /// Every request that a peer outside the application has dealt with, in the order in which they were done.
     pub fn exchanges(&self) -> Vec<Exchange> {
         self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks a peer, or the application, as another peer does. `None` where there is nobody, or no answer.
+    pub async fn ask(&self, authority: &str, request: Request<Bytes>) -> Option<Response<Bytes>> {
+        self.peer(authority)?.answer(request).await
     }
 
     fn peer(&self, authority: &str) -> Option<Arc<dyn Peer>> {
@@ -75,7 +96,8 @@ impl Network for SimulatedNetwork {
         let peer = self.peer(&authority).ok_or(Error::ConnectionRefused)?;
         let (parts, body) = outbound.request.into_parts();
         let body = body.collect().await?.to_bytes();
-        let key = parts.headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+        let key = parts.headers.get("idempotency-key").or(parts.headers.get("webhook-id"));
+        let key = key.and_then(|key| key.to_str().ok());
         let idempotency_key = key.unwrap_or_default().to_owned();
         let exchanges = self.exchanges.clone();
         let answer = async {
@@ -101,36 +123,28 @@ impl Network for SimulatedNetwork {
         Ok(response.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync()))
     }
 
-    async fn redis(&self, _address: &str) -> Result<Arc<dyn RedisConnection>, RedisError> {
-        Err(RedisError::Other(
-            "connection refused: this world has no Redis server".to_owned(),
-        ))
+    async fn redis(&self, address: &str) -> Result<Arc<dyn RedisConnection>, RedisError> {
+        self.redis.connect(address)
     }
 
     fn has_sockets(&self) -> bool {
         false
     }
 
-    async fn redis_messages(&self, _address: &str, _channels: &[String]) -> Result<RedisMessages, RedisError> {
-        Err(RedisError::Other(
-            "connection refused: this world has no Redis server".to_owned(),
-        ))
+    async fn redis_messages(&self, address: &str, channels: &[String]) -> Result<RedisMessages, RedisError> {
+        self.redis.subscribe(address, channels)
     }
 
-    async fn mqtt(&self, _options: MqttOptions) -> Result<Arc<dyn MqttConnection>, MqttError> {
-        Err(MqttError::ConnectionFailed(
-            "connection refused: this world has no MQTT broker".to_owned(),
-        ))
+    async fn mqtt(&self, options: MqttOptions) -> Result<Arc<dyn MqttConnection>, MqttError> {
+        self.mqtt.connect(&options)
     }
 
     async fn mqtt_messages(
         &self,
-        _options: MqttOptions,
-        _filter: &str,
+        options: MqttOptions,
+        filter: &str,
         _qos: MqttQos,
     ) -> Result<MqttMessages, MqttError> {
-        Err(MqttError::ConnectionFailed(
-            "connection refused: this world has no MQTT broker".to_owned(),
-        ))
+        self.mqtt.subscribe(&options, filter)
     }
 }

@@ -41,6 +41,16 @@ impl MemorySql {
         })
     }
 
+    /// Another database that holds the same.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn copy(&self) -> rusqlite::Result<Self> {
+        let copy = Self::new()?;
+        lock(&self.root).execute("VACUUM INTO ?1", [&copy.name])?;
+        Ok(copy)
+    }
+
     /// What was seen of the subscriptions' cursors that must not be.
     pub fn cursors_gone_back(&self) -> Vec<String> {
         let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);

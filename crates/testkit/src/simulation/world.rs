@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::clock::SimulatedClock;
 use super::gate::{Faults, NodeGate};
-use super::key_value::MemoryKeyValue;
+use super::key_value::{Contents, MemoryKeyValue};
 use super::network::{Peer, SimulatedNetwork};
 use super::node::{APP_ADDRESS, Answer, Node};
 use super::output::KeptOutput;
@@ -35,6 +35,20 @@ impl Simulation {
     /// # Panics
     /// Where the machine gives no runtime, or the application can't be started.
     pub fn run<T>(program: &Arc<Program>, seed: u64, test: impl AsyncFnOnce(World) -> T) -> T {
+        Self::run_from(program, seed, None, test)
+    }
+
+    /// The same in a world that begins with the stores of another, at the time at which they were kept. Give it another seed
+    /// than that one had: ids would come again.
+    ///
+    /// # Panics
+    /// See [`Simulation::run`].
+    pub fn run_from<T>(
+        program: &Arc<Program>,
+        seed: u64,
+        begin: Option<&Snapshot>,
+        test: impl AsyncFnOnce(World) -> T,
+    ) -> T {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime
             .enable_time()
@@ -42,7 +56,10 @@ impl Simulation {
             .build()
             .expect("a runtime can be made");
         runtime.block_on(async {
-            let world = World::new(program.clone(), seed).expect("the application starts");
+            let world = World::new(program.clone(), seed, begin).expect("the application starts");
+            if let Some(begin) = begin {
+                tokio::time::advance(begin.age).await;
+            }
             test(world).await
         })
     }
@@ -58,7 +75,7 @@ pub struct World {
     pub sql: MemorySql,
     /// The key-value store that the nodes share.
     pub key_value: MemoryKeyValue,
-    /// Everything outside.
+    /// Everything outside, the message brokers among it.
     pub network: Arc<SimulatedNetwork>,
     /// What components print.
     pub output: Arc<KeptOutput>,
@@ -68,20 +85,23 @@ pub struct World {
 }
 
 impl World {
-    fn new(program: Arc<Program>, seed: u64) -> anyhow::Result<Self> {
+    fn new(program: Arc<Program>, seed: u64, begin: Option<&Snapshot>) -> anyhow::Result<Self> {
         let variables = BTreeMap::from([("app_url".to_owned(), format!("http://{APP_ADDRESS}"))]);
         let nodes: Arc<Mutex<Vec<Arc<Node>>>> = Arc::default();
-        let network = Arc::new(SimulatedNetwork::default());
+        let clock = Arc::new(SimulatedClock::new());
+        let network = Arc::new(SimulatedNetwork::new(clock.clone()));
         let balancer = Balancer {
             nodes: Arc::downgrade(&nodes),
             turn: AtomicUsize::new(0),
         };
         network.play(APP_ADDRESS, balancer);
         let world = Self {
-            clock: Arc::new(SimulatedClock::new()),
+            clock,
             random: Arc::new(SeededRandom::new(seed)),
-            sql: MemorySql::new()?,
-            key_value: MemoryKeyValue::default(),
+            sql: begin.map_or_else(MemorySql::new, |begin| begin.sql.copy())?,
+            key_value: begin.map_or_else(MemoryKeyValue::default, |begin| {
+                MemoryKeyValue::with(begin.contents.clone())
+            }),
             network,
             output: Arc::default(),
             program,
@@ -90,6 +110,18 @@ impl World {
         };
         world.add_node()?;
         Ok(world)
+    }
+
+    /// Keeps what the stores hold, for other worlds to begin with.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn snapshot(&self) -> anyhow::Result<Snapshot> {
+        Ok(Snapshot {
+            sql: self.sql.copy()?,
+            contents: self.key_value.contents(),
+            age: self.clock.age(),
+        })
     }
 
     /// Sets an application variable for the nodes that are added from now on.
@@ -110,12 +142,13 @@ impl World {
             sql: Arc::new(self.sql.clone()),
             network: self.network.clone(),
             output: self.output.clone(),
-            gate: Some(Arc::new(NodeGate::new(faults.clone()))),
+            gate: Some(Arc::new(NodeGate::new(faults.clone(), self.network.clone()))),
         };
         let environment = |_: &str| None;
         let variables = Variables::resolve(self.program.manifest(), &[], &self.variables, &environment)?;
         let application = Application::start(self.program.clone(), ports, &variables)?;
         let node = Arc::new(Node { application, faults });
+        tokio::spawn(hear(node.clone()));
         self.nodes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -230,6 +263,22 @@ impl World {
             )
         };
         tokio::time::timeout(deadline, waiting).await.with_context(story)
+    }
+}
+
+/// What a world's stores held at a time. Its message brokers and peers aren't part of it.
+pub struct Snapshot {
+    sql: MemorySql,
+    contents: Contents,
+    age: Duration,
+}
+
+/// Runs a node's message triggers for as long as it lives: the connections of a process that is gone are closed.
+async fn hear(node: Arc<Node>) {
+    tokio::select! {
+        biased;
+        () = node.faults.until_lost() => {}
+        () = node.application.hear_messages() => {}
     }
 }
 

@@ -193,18 +193,20 @@ impl<'p> Words<'p> {
         open.for_each(|heard| *heard = Some(outcome.clone()));
     }
 
-    /// Removes what is left in the store of attempts that failed: their numbers don't come again.
+    /// Removes what is left in the store of attempts that failed: their numbers don't come again. And of attempts after the first
+    /// that succeeded: a consumer that died with its marker written left its claim, and collecting removes no later ones.
     fn forget(&self, host: &Host) -> Result<(), Error> {
         let mut keys = Vec::new();
         for (place, heard) in self.heard.iter().enumerate() {
-            let failed = heard
+            let attempt = self.items[place].attempt_ever;
+            let left = heard
                 .iter()
                 .zip(self.consumers)
-                .filter(|(heard, _)| **heard != Some(Outcome::Success));
-            for (_, consumer) in failed {
+                .filter(|(heard, _)| attempt > 1 || **heard != Some(Outcome::Success));
+            for (_, consumer) in left {
                 let Known { source, id } = &self.events[place];
                 keys.push(self.outcome_key(place, consumer));
-                keys.push(message::claim_key(consumer, source, id, self.items[place].attempt_ever));
+                keys.push(message::claim_key(consumer, source, id, attempt));
             }
         }
         match keys.is_empty() {
