@@ -53,7 +53,7 @@ fn every_call_of_a_todo_whose_first_messages_are_lost_may_fail_in_every_way() ->
         });
         todo_journey(world).await;
     };
-    let report = Sweep::of(&program).after(warm_up).every(12).run(&journey, &kept);
+    let report = Sweep::of(&program).after(warm_up).every(13).run(&journey, &kept);
     assert_kept("a todo whose first messages are lost", 40, &report);
     Ok(())
 }

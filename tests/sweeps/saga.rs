@@ -75,7 +75,7 @@ fn every_call_of_an_order_whose_refund_is_refused_may_fail_in_every_way() {
         "payments.refund.refused",
         "orders.step.parked",
     ];
-    sweep_order("a refused refund", ("unshippable", "tok_refundFail"), &ends, 40);
+    sweep_order("a refused refund", ("unshippable", "tok_refundFail"), &ends, 100);
 }
 
 #[test]

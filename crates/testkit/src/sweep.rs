@@ -172,7 +172,8 @@ impl<'s> Sweep<'s> {
         }
     }
 
-    /// Runs only every so manieth case, unless the environment asks for all.
+    /// Runs only one case in `every`, unless the environment asks for all. A call has eleven cases or twelve, and some more: a
+    /// number that shares no factor with them goes through all kinds of fault by turns.
     #[must_use]
     pub fn every(self, every: usize) -> Self {
         let is_whole = std::env::var(WHOLE_VARIABLE).is_ok_and(|value| value == "all");
