@@ -117,6 +117,7 @@ impl Workload for Everything {
         let client = self.client(world, storm, usize::MAX);
         if !storm.is_calm() {
             operators::cancel_rebuilds(&client).await;
+            operators::redrive_all(&client).await;
         }
         accounts::works(&client).await;
         orders::works(&client).await;
