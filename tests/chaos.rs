@@ -11,9 +11,6 @@ use crate::harness::root;
 /// Seeds that CI always runs, besides the one that every commit brings. `cargo xtask sim --runs N` searches further.
 const SEEDS: std::ops::Range<u64> = 1..25;
 
-/// Seeds that broke a promise, and the bug that they found.
-const ONCE_BROKEN: [(Clients, u64, &str); 0] = [];
-
 fn run(clients: Clients, seed: u64, told: bool) -> Outcome {
     static PROGRAMS: OnceLock<Programs> = OnceLock::new();
     let programs = PROGRAMS.get_or_init(|| Programs::new(&root(), |_| {}));
@@ -53,14 +50,6 @@ fn the_promise_holds_under_chaos() {
 fn the_promise_holds_under_chaos_on_every_route() {
     let faults = hold(Clients::Everything, SEEDS.chain(commit_seed(&root())));
     assert!(faults > 100, "all seeds together met only {faults} faults");
-}
-
-#[test]
-fn seeds_that_broke_a_promise_once_keep_it() {
-    for (clients, seed, bug) in ONCE_BROKEN {
-        let violations = run(clients, seed, false).violations;
-        assert!(violations.is_empty(), "seed {seed}, {bug}: {violations:#?}");
-    }
 }
 
 #[test]

@@ -24,12 +24,15 @@ const DEEDS: [(&str, &str); 4] = [
     ("/cancellations", "shipping.shipment.cancelled"),
 ];
 
-/// What it said under each key, by path: for which order, and whether it did it.
+/// What it said, by path and key: for which order, and whether it did it.
+type Said = BTreeMap<(String, String), (String, bool)>;
+
+/// What it said under each key.
 #[derive(Clone, Default)]
-pub struct Books(Arc<Mutex<BTreeMap<(String, String), (String, bool)>>>);
+pub struct Books(Arc<Mutex<Said>>);
 
 impl Books {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), (String, bool)>> {
+    fn lock(&self) -> MutexGuard<'_, Said> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

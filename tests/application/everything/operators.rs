@@ -59,10 +59,7 @@ pub async fn operate(client: &Client<'_>, chance: &mut StdRng) {
         }
         // Everything else is done by the relay in its own time, for which it needs the cron.
         _ if client.is_calm => look(client).await,
-        3 | 4 => {
-            let all = json!({ "filter": {}, "ratePerSecond": 10 });
-            ask(client, Method::POST, "/admin/dead-letters/redrive", &all).await;
-        }
+        3 | 4 => redrive_all(client).await,
         5 => decide(client, chance).await,
         6 => {
             let replay = json!({ "subscription": name, "fromPosition": 1 });
@@ -144,6 +141,12 @@ async fn decide(client: &Client<'_>, chance: &mut StdRng) {
         )
         .await;
     }
+}
+
+/// Gives every dead letter its attempts once more: some of them will fail as before.
+pub async fn redrive_all(client: &Client<'_>) {
+    let all = json!({ "filter": {}, "ratePerSecond": 10 });
+    ask(client, Method::POST, "/admin/dead-letters/redrive", &all).await;
 }
 
 async fn replays(client: &Client<'_>) -> Vec<Value> {

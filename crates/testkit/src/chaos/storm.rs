@@ -17,9 +17,8 @@ pub(super) const LATE_MS_MAX: u64 = 60_000;
 /// How late things are, in milliseconds: within a timeout, beyond a lease, beyond everything.
 const LATE_MS: [u64; 6] = [1, 50, 900, 4_000, 12_000, LATE_MS_MAX];
 
-/// After so many ticks without a storm the cron comes once in so many.
-const DENSE_TICKS: u64 = 20;
-const SPARSE_EVERY: u64 = 15;
+/// How rarely the cron comes after so many ticks without a storm: once in so many.
+const SPARSE: [(u64, u64); 3] = [(300, 60), (20, 15), (0, 1)];
 
 /// The faults of a run. Clones are the same storm.
 #[derive(Clone)]
@@ -106,7 +105,11 @@ pub(super) fn sparse_ticks() -> impl FnMut() -> bool + Send {
     let mut ticks = 0_u64;
     move || {
         ticks += 1;
-        ticks > DENSE_TICKS && !ticks.is_multiple_of(SPARSE_EVERY)
+        let every = SPARSE
+            .iter()
+            .find(|(after, _)| ticks > *after)
+            .map_or(1, |(_, every)| *every);
+        !ticks.is_multiple_of(every)
     }
 }
 
