@@ -161,6 +161,7 @@ pub fn kept(journey: &str, report: &Report) {
     println!("{journey}: {report}");
     let told = [
         ("host calls", report.calls.to_string()),
+        ("cases", report.cases.to_string()),
         ("runs", report.runs.to_string()),
         ("runs that broke a promise", report.broken.len().to_string()),
     ];

@@ -20,7 +20,7 @@ use selvedge_testkit::sweep::Report;
 use serde_json::json;
 
 use crate::application::EFFECTS;
-use crate::harness::{application_copy, edit, root};
+use crate::harness::{application_copy, edit, kept, root};
 
 /// How long a journey waits for what it leads to. Whether it came is asked when the system is at rest.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -82,10 +82,7 @@ async fn know_subscriptions(world: &World) {
 
 /// Asserts that nothing was broken, in so many calls at least.
 fn assert_kept(what: &str, calls_min: usize, report: &Report) {
-    println!(
-        "{what}: {} calls, {} cases, {} runs",
-        report.calls, report.cases, report.runs
-    );
+    kept(what, report);
     assert!(report.calls >= calls_min, "{what} made only {} calls", report.calls);
     assert!(report.broken.is_empty(), "{what}: {report}");
 }
