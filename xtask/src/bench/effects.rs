@@ -56,17 +56,19 @@ impl Effects {
     ///
     /// `seen` is told every new count with the time it was seen at, within about [`LOOK_EVERY`] of its commit.
     pub fn wait_for(&mut self, count: u64, mut seen: impl FnMut(u64, Instant)) -> Result<()> {
-        let mut last = self.count()?;
+        let mut last = self.count_so_far()?;
         let mut last_change = Instant::now();
         seen(last, last_change);
         while last < count {
             std::thread::sleep(LOOK_EVERY);
-            let now = self.count()?;
+            let now = self.count_so_far()?;
             if now != last {
                 last = now;
                 last_change = Instant::now();
                 seen(last, last_change);
             } else if last_change.elapsed() > PATIENCE {
+                // Where the tables are missing still, that is the reason.
+                self.count()?;
                 bail!(
                     "{last} of {count} journeys came to their ends, and none more for {PATIENCE:?}: events are stuck"
                 );
@@ -75,12 +77,25 @@ impl Effects {
         Ok(())
     }
 
+    /// The same, while a subscriber may not have been asked yet: it makes its tables then.
+    fn count_so_far(&mut self) -> Result<u64> {
+        match self.count() {
+            Err(error) if is_missing_table(&error) => Ok(0),
+            counted => counted,
+        }
+    }
+
     fn query(&self, statement: &str) -> Result<i64> {
         self.database
             .prepare_cached(statement)
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
             .with_context(|| format!("{statement:?} failed: are the subscribers' tables named otherwise?"))
     }
+}
+
+fn is_missing_table(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<rusqlite::Error>().map(ToString::to_string);
+    cause.is_some_and(|cause| cause.contains("no such table"))
 }
 
 #[cfg(test)]
@@ -110,6 +125,27 @@ mod tests {
         let mut seen = Vec::new();
         effects.wait_for(2, |count, _| seen.push(count)).unwrap();
         assert_eq!(seen, [2]);
+    }
+
+    #[test]
+    fn tables_that_are_made_meanwhile_are_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("test.db");
+        Connection::open(&file)
+            .unwrap()
+            .execute_batch("CREATE TABLE x (y)")
+            .unwrap();
+        let mut effects = Effects::open(&file, ENDS).unwrap();
+        let mut seen = Vec::new();
+        let made = &mut seen;
+        let tables = std::cell::Cell::new(Some(&file));
+        effects
+            .wait_for(1, |count, _| {
+                made.push(count);
+                tables.take().map(|file| database(file));
+            })
+            .unwrap();
+        assert_eq!(seen, [0, 1]);
     }
 
     #[test]
