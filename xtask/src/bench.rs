@@ -46,6 +46,9 @@ pub struct Bench {
     /// Measure instead what length costs: loading a stream of many events, and journeys on a journal of very many.
     #[arg(long)]
     long: bool,
+    /// Leave orders out: where a broker brings events one by one, what a few seconds of orders lead to takes minutes.
+    #[arg(long)]
+    todos_only: bool,
 }
 
 /// What can run the application.
@@ -163,6 +166,9 @@ impl Bench {
         ]);
         if self.long {
             load.arg("--long");
+        }
+        if self.todos_only {
+            load.arg("--todos-only");
         }
         Err(process::replace_by(&mut load))
     }

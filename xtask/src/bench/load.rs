@@ -41,6 +41,8 @@ pub struct Load {
     connections: u64,
     #[arg(long)]
     long: bool,
+    #[arg(long)]
+    todos_only: bool,
 }
 
 impl Load {
@@ -86,7 +88,10 @@ impl Load {
         Ok(Figures {
             engine: name,
             todos: self.measure_journey(subject, &TODO)?,
-            orders: self.measure_journey(subject, &ORDER)?,
+            orders: match self.todos_only {
+                true => None,
+                false => Some(self.measure_journey(subject, &ORDER)?),
+            },
             start: starts[STARTS / 2],
         })
     }

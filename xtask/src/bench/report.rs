@@ -8,8 +8,8 @@ pub struct Figures {
     pub engine: String,
     /// A todo, from its POST to both effects.
     pub todos: JourneyFigures,
-    /// An order, from its POST until it is confirmed.
-    pub orders: JourneyFigures,
+    /// An order, from its POST until it is confirmed, where orders were measured.
+    pub orders: Option<JourneyFigures>,
     /// Start to first answer, with compiled components in the cache.
     pub start: Duration,
 }
@@ -68,41 +68,49 @@ impl JourneyFigures {
     }
 }
 
-/// What a row is, with how many decimals its number is written, and the number.
-type Row = (&'static str, usize, fn(&Figures) -> f64);
+/// What a row is, with how many decimals its number is written, and the number, if it was measured.
+type Row = (&'static str, usize, fn(&Figures) -> Option<f64>);
 
 const ROWS: [Row; 17] = [
     ("todos accepted (201), per second", 0, |it| {
-        it.todos.full_speed.accepted_per_second()
+        Some(it.todos.full_speed.accepted_per_second())
     }),
     ("todos' journeys, per second", 0, |it| {
-        it.todos.full_speed.journeys_per_second()
+        Some(it.todos.full_speed.journeys_per_second())
     }),
-    ("POST → 201, p50, ms", 2, |it| it.todos.answer_ms(50.0)),
-    ("POST → 201, p99, ms", 2, |it| it.todos.answer_ms(99.0)),
-    ("201 → both effects, p50, ms", 2, |it| it.todos.delay_ms(50.0)),
-    ("201 → both effects, p99, ms", 2, |it| it.todos.delay_ms(99.0)),
-    ("201 → both effects, max, ms", 2, |it| it.todos.delay_ms(100.0)),
+    ("POST → 201, p50, ms", 2, |it| Some(it.todos.answer_ms(50.0))),
+    ("POST → 201, p99, ms", 2, |it| Some(it.todos.answer_ms(99.0))),
+    ("201 → both effects, p50, ms", 2, |it| Some(it.todos.delay_ms(50.0))),
+    ("201 → both effects, p99, ms", 2, |it| Some(it.todos.delay_ms(99.0))),
+    ("201 → both effects, max, ms", 2, |it| Some(it.todos.delay_ms(100.0))),
     ("CPU per 10,000 journeys, s", 2, |it| {
-        it.todos.full_speed.cpu_seconds_per_10_000()
+        Some(it.todos.full_speed.cpu_seconds_per_10_000())
     }),
-    ("peak memory, MB", 0, |it| it.todos.full_speed.peak_memory_mb()),
+    ("peak memory, MB", 0, |it| Some(it.todos.full_speed.peak_memory_mb())),
     ("orders accepted (202), per second", 0, |it| {
-        it.orders.full_speed.accepted_per_second()
+        it.orders.as_ref().map(|orders| orders.full_speed.accepted_per_second())
     }),
     ("orders confirmed, per second", 0, |it| {
-        it.orders.full_speed.journeys_per_second()
+        it.orders.as_ref().map(|orders| orders.full_speed.journeys_per_second())
     }),
-    ("202 → confirmed, p50, ms", 2, |it| it.orders.delay_ms(50.0)),
-    ("202 → confirmed, p99, ms", 2, |it| it.orders.delay_ms(99.0)),
-    ("202 → confirmed, max, ms", 2, |it| it.orders.delay_ms(100.0)),
+    ("202 → confirmed, p50, ms", 2, |it| {
+        it.orders.as_ref().map(|orders| orders.delay_ms(50.0))
+    }),
+    ("202 → confirmed, p99, ms", 2, |it| {
+        it.orders.as_ref().map(|orders| orders.delay_ms(99.0))
+    }),
+    ("202 → confirmed, max, ms", 2, |it| {
+        it.orders.as_ref().map(|orders| orders.delay_ms(100.0))
+    }),
     ("CPU per 10,000 orders, s", 2, |it| {
-        it.orders.full_speed.cpu_seconds_per_10_000()
+        it.orders
+            .as_ref()
+            .map(|orders| orders.full_speed.cpu_seconds_per_10_000())
     }),
     ("peak memory with orders, MB", 0, |it| {
-        it.orders.full_speed.peak_memory_mb()
+        it.orders.as_ref().map(|orders| orders.full_speed.peak_memory_mb())
     }),
-    ("warm start, ms", 0, |it| milliseconds(it.start)),
+    ("warm start, ms", 0, |it| Some(milliseconds(it.start))),
 ];
 
 /// A Markdown table with a column per engine, and the first one's ratio to the second when there are two.
@@ -121,12 +129,16 @@ pub fn table(engines: &[Figures]) -> String {
     text.push_str(&rule);
     text.push('\n');
     for (name, decimals, value) in ROWS {
-        text.push_str(&format!("| {name} |"));
-        for figures in engines {
-            text.push_str(&format!(" {:.decimals$} |", value(figures)));
+        let values: Vec<f64> = engines.iter().filter_map(value).collect();
+        if values.is_empty() {
+            continue;
         }
-        if let [first, second] = engines {
-            text.push_str(&format!(" {:.2} |", value(first) / value(second)));
+        text.push_str(&format!("| {name} |"));
+        for value in &values {
+            text.push_str(&format!(" {value:.decimals$} |"));
+        }
+        if let [first, second] = &values[..] {
+            text.push_str(&format!(" {:.2} |", first / second));
         }
         text.push('\n');
     }
@@ -166,7 +178,7 @@ mod tests {
         Figures {
             engine: engine.to_owned(),
             todos: journeys(rate),
-            orders: journeys(rate / 10.0),
+            orders: Some(journeys(rate / 10.0)),
             start: Duration::from_millis(250),
         }
     }
@@ -193,6 +205,20 @@ mod tests {
             text.contains("| CPU per 10,000 journeys, s | 2.50 | 2.50 | 1.00 |"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_was_not_measured_has_no_row() {
+        let todos_only = |engine| Figures {
+            orders: None,
+            ..figures(engine, 6000.0)
+        };
+        let text = table(&[todos_only("none"), todos_only("redis"), todos_only("kafka")]);
+        assert!(
+            text.contains("| todos' journeys, per second | 6000 | 6000 | 6000 |"),
+            "{text}"
+        );
+        assert!(!text.contains("orders"), "{text}");
     }
 
     #[test]
