@@ -191,11 +191,18 @@ impl Application {
         let store = self.world.store.borrow().clone();
         let now_ms = self.world.now_ms();
         self.world.execute("SAVEPOINT input", Vec::new()).expect("a savepoint");
-        let before = self.changes();
+        let (before, kept) = (self.changes(), self.kept_answers());
         if let Some((ids, response)) = self.answer(input) {
             self.check_response(&ids, &response);
             if response.status.is_client_error() {
-                assert_eq!(self.changes(), before, "a refusal stores nothing: {response:?}");
+                // A key is written down before its request is looked at, and taken back.
+                let taken_back = if is_keyed(input) { 2 } else { 0 };
+                let changes = self.changes() - before;
+                assert!(
+                    changes == 0 || changes == taken_back,
+                    "a refusal stores nothing: {response:?}"
+                );
+                assert_eq!(self.kept_answers(), kept, "a refusal keeps no key: {response:?}");
                 assert_eq!(
                     *self.world.store.borrow(),
                     store,
@@ -214,8 +221,18 @@ impl Application {
     }
 
     /// Rows changed so far.
-    fn changes(&self) -> Vec<String> {
-        self.world.rows("SELECT total_changes()")
+    fn changes(&self) -> i64 {
+        self.number("SELECT total_changes()")
+    }
+
+    /// Keys under which an answer is kept, or will be.
+    fn kept_answers(&self) -> i64 {
+        self.number("SELECT count(*) FROM kept_answers")
+    }
+
+    fn number(&self, statement: &str) -> i64 {
+        let rows = self.world.rows(statement);
+        rows.first().and_then(|row| row.parse().ok()).expect("a number")
     }
 
     fn check_response(&self, ids: &[String], response: &Response) {
@@ -241,6 +258,12 @@ impl Application {
             decode_answer("function", &response.body, ids.iter().map(String::as_str)).expect("an answer to a delivery");
         }
     }
+}
+
+/// Whether an input may be a request with an `Idempotency-Key`.
+fn is_keyed(input: &[u8]) -> bool {
+    const NAME: &[u8] = b"idempotency-key";
+    input.windows(NAME.len()).any(|bytes| bytes.eq_ignore_ascii_case(NAME))
 }
 
 /// The ids of the events that a delivery brings.
