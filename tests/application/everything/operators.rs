@@ -155,16 +155,15 @@ async fn replays(client: &Client<'_>) -> Vec<Value> {
         .unwrap_or_default()
 }
 
+async fn cancel(client: &Client<'_>, id: &str) {
+    let path = format!("/admin/replay/{id}/cancel");
+    ask(client, Method::POST, &path, &Value::Null).await;
+}
+
 async fn cancel_one(client: &Client<'_>, chance: &mut StdRng) {
     let replays = replays(client).await;
     if let Some(id) = replays.choose(chance).and_then(|replay| replay["id"].as_str()) {
-        ask(
-            client,
-            Method::POST,
-            &format!("/admin/replay/{id}/cancel"),
-            &Value::Null,
-        )
-        .await;
+        cancel(client, id).await;
     }
 }
 
@@ -173,13 +172,7 @@ pub async fn cancel_rebuilds(client: &Client<'_>) {
     for replay in replays(client).await {
         if replay["mode"] == "rebuild" && replay["state"] == "running" {
             let id = replay["id"].as_str().unwrap_or_default();
-            ask(
-                client,
-                Method::POST,
-                &format!("/admin/replay/{id}/cancel"),
-                &Value::Null,
-            )
-            .await;
+            cancel(client, id).await;
         }
     }
 }
