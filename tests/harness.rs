@@ -43,7 +43,7 @@ pub fn simulate<T>(test: impl AsyncFnOnce(World) -> anyhow::Result<T>) -> anyhow
 /// shipped ones.
 pub fn application_copy() -> anyhow::Result<TempDir> {
     let folder = tempfile::tempdir()?;
-    for broker in ["", ".redis", ".mqtt"] {
+    for broker in ["", ".redis", ".mqtt", ".kafka"] {
         for file in [format!("spin{broker}.toml"), format!("subscriptions{broker}.toml")] {
             std::fs::copy(root().join(&file), folder.path().join(&file))?;
         }

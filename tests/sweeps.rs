@@ -2,6 +2,7 @@
 //! message what a broker may do to it. (The journeys by the relay's own requests are in crash_sweep.rs and rebuild.rs.)
 
 mod dapr;
+mod kafka;
 mod mqtt;
 mod operator;
 mod redis;

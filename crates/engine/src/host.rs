@@ -1,5 +1,6 @@
 //! What a component's imports are answered with: one file per interface, each of them a thin coat over a port.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
@@ -8,6 +9,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings;
 use crate::component::Definition;
+use crate::ports::TcpConnection;
 
 pub(crate) mod call;
 pub(crate) mod http;
@@ -15,6 +17,7 @@ pub mod key_value;
 pub mod mqtt;
 pub mod redis;
 pub mod sqlite;
+pub(crate) mod tcp;
 pub(crate) mod variables;
 pub(crate) mod wasi;
 pub mod wasi_keyvalue;
@@ -27,6 +30,8 @@ pub struct InstanceState {
     http: WasiHttpCtx,
     pub(crate) outbound: http::Outbound,
     pub(crate) open: OpenCounts,
+    /// The connections of sockets that the network's port has connected, by the socket's number.
+    pub(crate) tcp: HashMap<u32, Arc<dyn TcpConnection>>,
 }
 
 /// How many of each bounded resource an instance holds open.
@@ -54,6 +59,7 @@ impl InstanceState {
             outbound: http::Outbound::new(component.clone()),
             table: ResourceTable::new(),
             open: OpenCounts::default(),
+            tcp: HashMap::new(),
             component,
         })
     }
@@ -83,6 +89,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Insta
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    tcp::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     bindings::Host_::add_to_linker::<_, Host>(&mut linker, |state| state)?;
     Ok(linker)

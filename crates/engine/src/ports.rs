@@ -4,6 +4,7 @@
 //! the component's world. The real side reads the machine's clock and entropy, files and sockets; a simulator
 //! brings its own. Time that passes (sleeps, timeouts) is tokio's timer: a paused runtime makes it virtual.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -155,9 +156,8 @@ pub trait Network: Send + Sync + 'static {
     async fn send(&self, request: OutboundRequest) -> Result<http::Response<Body>, wasmtime_wasi_http::Error>;
     /// A connection to a Redis server; the address is a `redis://` or `rediss://` URL.
     async fn redis(&self, address: &str) -> Result<Arc<dyn RedisConnection>, RedisError>;
-    /// Whether components' own TCP sockets reach the machine's network. They are between a component and the system:
-    /// no peer that a simulator plays can answer them.
-    fn has_sockets(&self) -> bool;
+    /// Who connects components' own TCP sockets. `None`: the machine's system does.
+    fn tcp(&self) -> Option<Arc<dyn TcpNetwork>>;
     /// The messages of these channels of a Redis server, from now on; the stream ends when the connection is lost.
     async fn redis_messages(&self, address: &str, channels: &[String]) -> Result<RedisMessages, RedisError>;
     /// A connection to an MQTT broker.
@@ -165,6 +165,35 @@ pub trait Network: Send + Sync + 'static {
     /// The messages of an MQTT broker whose topic fits `filter`, which may hold wildcards, from now on; the stream ends when the
     /// connection is lost.
     async fn mqtt_messages(&self, options: MqttOptions, filter: &str, qos: MqttQos) -> Result<MqttMessages, MqttError>;
+}
+
+/// Why a TCP call failed; those cases of `wasi:sockets`' `error-code` that the other side brings about.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TcpError {
+    /// Nobody listens at the address.
+    #[error("the connection was refused")]
+    ConnectionRefused,
+    /// The connection was open, and is no more.
+    #[error("the connection was reset")]
+    ConnectionReset,
+}
+
+/// Connects TCP sockets. Allowed hosts were checked before it is called.
+#[async_trait]
+pub trait TcpNetwork: Send + Sync + 'static {
+    /// A connection to whoever listens at this address.
+    async fn connect(&self, address: SocketAddr) -> Result<Arc<dyn TcpConnection>, TcpError>;
+}
+
+/// One TCP connection. Dropping it closes it.
+#[async_trait]
+pub trait TcpConnection: Send + Sync + 'static {
+    /// Sends all of these bytes.
+    async fn send(&self, bytes: Bytes) -> Result<(), TcpError>;
+    /// The next bytes that arrive, at least one; none when the other side has closed the connection. Whoever drops the future loses
+    /// none.
+    async fn receive(&self) -> Result<Bytes, TcpError>;
 }
 
 /// Why a Redis call failed; the same cases as `spin:redis`'s `error`.

@@ -5,6 +5,7 @@
 pub mod broker;
 pub mod clock;
 pub mod gate;
+pub mod kafka;
 pub mod key_value;
 pub mod mqtt;
 pub mod network;
@@ -18,6 +19,7 @@ pub mod world;
 
 pub use broker::Fate;
 pub use gate::{Fault, Faults, Recorded, When};
+pub use kafka::SimulatedKafka;
 pub use mqtt::SimulatedMqtt;
 pub use network::{Exchange, Peer, SimulatedNetwork};
 pub use node::{Answer, Node};

@@ -241,7 +241,8 @@ impl<'s> Sweep<'s> {
 
 /// What every call meets, one after the other. Only a request can be copied, and only a message be lost.
 fn cases(calls: &[Recorded]) -> Vec<Case> {
-    let is_of_broker = |call: &Recorded| call.function.starts_with("redis.") || call.function.starts_with("mqtt.");
+    let brokers = ["redis.", "mqtt.", "tcp."];
+    let is_of_broker = |call: &Recorded| brokers.iter().any(|broker| call.function.starts_with(broker));
     let is_by_broker = calls.iter().any(is_of_broker);
     let mut cases = Vec::new();
     for (number, call) in calls.iter().enumerate() {

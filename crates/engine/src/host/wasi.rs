@@ -43,23 +43,24 @@ pub(crate) fn context(component: &Arc<Definition>) -> wasmtime::Result<WasiCtx> 
         .insecure_random_seed(u128::from_le_bytes(seed))
         .stdout(output(1))
         .stderr(output(2));
-    if ports.network.has_sockets() {
-        let component = Arc::downgrade(component);
-        builder.allow_tcp(true).socket_addr_check(move |address, purpose| {
-            let component = component.upgrade();
-            let allowed = component.is_some_and(|component| may_use(&component, address, purpose));
-            Box::pin(async move { allowed })
-        });
-    }
+    let sockets_of = Arc::downgrade(component);
+    builder.allow_tcp(true).socket_addr_check(move |address, purpose| {
+        let component = sockets_of.upgrade();
+        let allowed = component.is_some_and(|component| may_use(&component, address, purpose));
+        Box::pin(async move { allowed })
+    });
     if let Some(folder) = &component.files {
         builder.preopened_dir(folder, "/", FsPerms::ReadOnly)?;
     }
     Ok(builder.build())
 }
 
-/// Whether a component's socket may be used so: to connect to what its manifest allows, and for nothing else. Whoever
+/// Whether a component's socket may be used so by the system: to connect to what its manifest allows, and for nothing else. Whoever
 /// connects is given a local address by the system, which counts as binding to none in particular.
 fn may_use(component: &Definition, address: SocketAddr, purpose: SocketAddrUse) -> bool {
+    if component.ports.network.tcp().is_some() {
+        return false;
+    }
     match purpose {
         SocketAddrUse::TcpConnect => component.allowed_hosts.allows_address("tcp", address),
         SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,

@@ -1,4 +1,4 @@
-//! The real network: HTTP, Redis, MQTT and components' own sockets.
+//! The real network: HTTP, Redis and MQTT. Components' own sockets are the system's.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::redis::RealRedisConnection;
 use super::redis_messages;
 use crate::ports::{
     Body, MqttConnection, MqttError, MqttMessages, MqttOptions, MqttQos, Network, OutboundRequest, RedisConnection,
-    RedisError, RedisMessages,
+    RedisError, RedisMessages, TcpNetwork,
 };
 
 /// The machine's network. HTTP connections are kept and shared by all components.
@@ -39,8 +39,8 @@ impl Network for RealNetwork {
         Ok(Arc::new(RealRedisConnection::open(address).await?))
     }
 
-    fn has_sockets(&self) -> bool {
-        true
+    fn tcp(&self) -> Option<Arc<dyn TcpNetwork>> {
+        None
     }
 
     async fn redis_messages(&self, address: &str, channels: &[String]) -> Result<RedisMessages, RedisError> {

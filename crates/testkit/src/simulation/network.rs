@@ -10,11 +10,12 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use selvedge_engine::ports::{
     Body, MqttConnection, MqttError, MqttMessages, MqttOptions, MqttQos, Network, OutboundRequest, RedisConnection,
-    RedisError, RedisMessages,
+    RedisError, RedisMessages, TcpNetwork,
 };
 use wasmtime_wasi_http::Error;
 
 use super::clock::SimulatedClock;
+use super::kafka::SimulatedKafka;
 use super::mqtt::SimulatedMqtt;
 use super::node::APP_ADDRESS;
 use super::redis::SimulatedRedis;
@@ -43,6 +44,8 @@ pub struct SimulatedNetwork {
     pub redis: SimulatedRedis,
     /// The MQTT broker.
     pub mqtt: SimulatedMqtt,
+    /// The Kafka broker, and all that components' own sockets can reach.
+    pub kafka: SimulatedKafka,
     peers: Mutex<BTreeMap<String, Arc<dyn Peer>>>,
     exchanges: Arc<Mutex<Vec<Exchange>>>,
 }
@@ -52,6 +55,7 @@ impl SimulatedNetwork {
         Self {
             redis: SimulatedRedis::new(clock),
             mqtt: SimulatedMqtt::default(),
+            kafka: SimulatedKafka::default(),
             peers: Mutex::default(),
             exchanges: Arc::default(),
         }
@@ -127,8 +131,8 @@ impl Network for SimulatedNetwork {
         self.redis.connect(address)
     }
 
-    fn has_sockets(&self) -> bool {
-        false
+    fn tcp(&self) -> Option<Arc<dyn TcpNetwork>> {
+        Some(Arc::new(self.kafka.clone()))
     }
 
     async fn redis_messages(&self, address: &str, channels: &[String]) -> Result<RedisMessages, RedisError> {
