@@ -26,8 +26,8 @@ use crate::simulation::{Simulation, World};
 pub use shrink::shrink;
 pub use storm::{Storm, Unreliable};
 
-/// How long, in virtual time, the system may take to come to rest after the faults stopped: longer than any clock step,
-/// so that a promise that only waits for the clock isn't taken for a broken one.
+/// How long, in virtual time, the system may take to come to rest after the faults stopped, and after a clock that was set back
+/// shows again what it has shown: so that a promise that only waits for the clock isn't taken for a broken one.
 const REST_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
 /// The same where there are no faults and no cron: what the bells don't bring soon they never will.
 const CALM_DEADLINE: Duration = Duration::from_secs(30);
@@ -184,6 +184,7 @@ async fn settle_down(world: &World, cron: Option<crate::simulation::world::Cron>
 /// Waits until the system is at rest; where it has a cron, until no timer is to come either.
 async fn rest(world: &World, deadline: Duration, has_cron: bool) -> Vec<Violation> {
     let begun = Instant::now();
+    let deadline = deadline + world.clock.behind();
     loop {
         world.revive();
         let is_there = if has_cron {
@@ -195,9 +196,9 @@ async fn rest(world: &World, deadline: Duration, has_cron: bool) -> Vec<Violatio
             return Vec::new();
         }
         if begun.elapsed() > deadline {
-            let held = checkers::at_rest(world);
+            let (held, to_come) = (checkers::at_rest(world), checkers::still_to_come(world));
             return vec![Violation(format!(
-                "the system doesn't come to rest within {deadline:?}: {held:?}"
+                "the system doesn't come to rest within {deadline:?}: {held:?}, and there are still to come {to_come:?}"
             ))];
         }
         tokio::time::sleep((begun.elapsed() / 16).max(LOOK_EVERY)).await;
