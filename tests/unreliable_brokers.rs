@@ -79,6 +79,48 @@ fn an_mqtt_broker_that_loses_doubles_and_delays_messages_costs_no_effect() -> an
 }
 
 #[test]
+fn a_kafka_broker_that_restarts_costs_no_effect() -> anyhow::Result<()> {
+    let program = program("spin.kafka.toml")?;
+    let run = |seed| {
+        run(&program, seed, |world, restart| {
+            if restart {
+                world.network.kafka.restart(Duration::from_secs(2));
+            }
+        })
+    };
+    assert_eq!(run(1)?, run(1)?, "one seed is one run");
+    for seed in 2..=4 {
+        run(seed)?;
+    }
+    Ok(())
+}
+
+/// The consumer waits at the broker: it doesn't ask from time to time.
+#[test]
+fn an_event_that_comes_by_kafka_is_heard_in_milliseconds() -> anyhow::Result<()> {
+    let program = program("spin.kafka.toml")?;
+    Simulation::run(&program, 1, async |world| {
+        let _cron = world.start_cron();
+        let groups = async || ["todos", "events"].map(|topic| world.network.kafka.groups(topic).len()) == [1, 1];
+        world
+            .until("both topics are consumed", Duration::from_secs(30), groups)
+            .await?;
+        for number in 1..=10 {
+            create(&world, "tea", "u1").await;
+            let both = async || {
+                ["notifications", "analytics_counted"]
+                    .iter()
+                    .all(|table| world.sql.number(&format!("SELECT count(*) FROM {table}")) == number)
+            };
+            world
+                .until("both effects are there", Duration::from_millis(5), both)
+                .await?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn while_nobody_listens_events_wait_and_say_why() -> anyhow::Result<()> {
     let program = program("spin.redis.toml")?;
     Simulation::run(&program, 1, async |world| {
