@@ -13,8 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rusqlite::types::Value;
 use selvedge_engine::Program;
 use selvedge_engine::config::Manifest;
+use selvedge_events::Event;
 use selvedge_testkit::World;
 use selvedge_testkit::checkers::{self, Violation};
 use selvedge_testkit::sweep::Report;
@@ -97,6 +99,33 @@ fn notified_once(world: &World) -> Vec<Violation> {
     if events != 2 {
         violations.push(Violation(format!(
             "the journal has {events} events instead of the journey's two"
+        )));
+    }
+    violations
+}
+
+/// What others got of a todo's two events: both, in the journal's order, copies aside. `None` is what was no event.
+fn arrived_in_order(world: &World, got: impl Iterator<Item = Option<Event>>) -> Vec<Violation> {
+    let (mut violations, mut arrived) = (Vec::new(), Vec::new());
+    for event in got {
+        match event {
+            Some(event) if arrived.contains(&event.id) => {}
+            Some(event) => arrived.push(event.id),
+            None => violations.push(Violation("others got what is no event".to_owned())),
+        }
+    }
+    let ids = world.sql.query("SELECT id FROM journal ORDER BY position");
+    let journal: Vec<_> = ids
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|mut row| match row.remove(0) {
+            Value::Text(id) => Some(id),
+            _ => None,
+        })
+        .collect();
+    if journal.len() != 2 || arrived != journal {
+        violations.push(Violation(format!(
+            "others got {arrived:?}, the journal has {journal:?}"
         )));
     }
     violations

@@ -10,7 +10,7 @@ use selvedge_testkit::checkers::{self, Violation};
 use selvedge_testkit::sweep::Sweep;
 use serde_json::json;
 
-use super::{Application, PATIENCE, assert_kept, no_dead_letters, warm_up};
+use super::{Application, PATIENCE, arrived_in_order, assert_kept, no_dead_letters, warm_up};
 use crate::application::{EFFECTS, promise};
 use crate::todo_journey::{only_its_events, todo_journey};
 
@@ -27,6 +27,9 @@ fn every_call_of_a_todo_by_kafka_may_fail_in_every_way() -> anyhow::Result<()> {
     let check = |world: &World| {
         let mut violations = only_its_events(world);
         violations.extend(no_dead_letters(world));
+        let records = world.network.kafka.records("todos");
+        let events = records.iter().map(|record| kafka_binding::decode(record).ok());
+        violations.extend(arrived_in_order(world, events));
         violations
     };
     let report = Sweep::of(&by_kafka()?)

@@ -9,7 +9,7 @@ use selvedge_testkit::simulation::{Fate, Fault, When};
 use selvedge_testkit::sweep::Sweep;
 use selvedge_testkit::{Simulation, World};
 
-use super::{Application, PATIENCE, assert_kept, no_dead_letters, warm_up};
+use super::{Application, PATIENCE, arrived_in_order, assert_kept, no_dead_letters, warm_up};
 use crate::harness::{create, until_kept};
 use crate::todo_journey::{only_its_events, todo_journey};
 
@@ -83,30 +83,9 @@ fn a_consumer_that_dies_with_its_marker_written_leaves_no_claim_of_a_later_attem
 fn all_in_the_stream(world: &World) -> Vec<Violation> {
     let mut violations = checkers::streams_have_no_gaps(world);
     violations.extend(no_dead_letters(world));
-    let mut arrived: Vec<String> = Vec::new();
-    for entry in world.network.redis.entries(STREAM) {
-        match entry.field("event").map(json::decode) {
-            Some(Ok(event)) if arrived.contains(&event.id) => {}
-            Some(Ok(event)) => arrived.push(event.id),
-            other => violations.push(Violation(format!("an entry is no event: {other:?}"))),
-        }
-    }
-    let journal = world
-        .sql
-        .query("SELECT id FROM journal ORDER BY position")
-        .unwrap_or_default();
-    let journal: Vec<_> = journal
-        .into_iter()
-        .filter_map(|mut row| match row.remove(0) {
-            rusqlite::types::Value::Text(id) => Some(id),
-            _ => None,
-        })
-        .collect();
-    if journal.len() != 2 || arrived != journal {
-        violations.push(Violation(format!(
-            "the stream has {arrived:?}, the journal {journal:?}"
-        )));
-    }
+    let entries = world.network.redis.entries(STREAM);
+    let events = entries.iter().map(|entry| entry.field("event").map(json::decode));
+    violations.extend(arrived_in_order(world, events.map(|event| event.and_then(Result::ok))));
     violations
 }
 

@@ -92,6 +92,18 @@ impl SimulatedKafka {
         groups.map(|(group, _)| group.to_owned()).collect()
     }
 
+    /// What another consumer reads in a topic: its records, partition by partition, each in their order.
+    ///
+    /// # Panics
+    /// Where a batch can't be read.
+    pub fn records(&self, topic: &str) -> Vec<kafka_binding::Record> {
+        let mut state = lock(&self.0.state);
+        let partitions = state.log.topic(topic).iter();
+        let read = partitions.filter_map(|partition| partition.read(0, usize::MAX));
+        let read = read.map(|mut batches| requests::records(&mut batches).expect("the batches can be read"));
+        read.flatten().collect()
+    }
+
     /// Writes a record, as another producer does.
     ///
     /// # Panics

@@ -21,7 +21,8 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use kafka_protocol::records::{
-    Compression, NO_PARTITION_LEADER_EPOCH, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
+    Compression, NO_PARTITION_LEADER_EPOCH, Record, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions,
+    TimestampType,
 };
 use selvedge_events::kafka_binding;
 use tokio::time::Instant;
@@ -263,6 +264,17 @@ pub(super) fn batch(producer: i64, record: &kafka_binding::Record) -> anyhow::Re
     let mut bytes = BytesMut::new();
     RecordBatchEncoder::encode(&mut bytes, &[record], &options)?;
     Ok(bytes.freeze())
+}
+
+/// The records of these batches.
+pub(super) fn records(batches: &mut Bytes) -> anyhow::Result<Vec<kafka_binding::Record>> {
+    let header = |(name, value): (StrBytes, Option<Bytes>)| (name.to_string(), value.unwrap_or_default().to_vec());
+    let record = |record: Record| kafka_binding::Record {
+        headers: record.headers.into_iter().map(header).collect(),
+        value: record.value.map(|value| value.to_vec()),
+    };
+    let sets = RecordBatchDecoder::decode_all(batches)?;
+    Ok(sets.into_iter().flat_map(|set| set.records).map(record).collect())
 }
 
 fn respond<Q: Decodable + HeaderVersion, A: Encodable + HeaderVersion>(
