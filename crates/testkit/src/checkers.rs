@@ -2,6 +2,7 @@
 //!
 //! They know the tables' shape and the promise, and share no code with the system under test.
 
+mod messages;
 mod schemas;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use selvedge_events::TypePattern;
 
 use crate::simulation::World;
 
+pub use self::messages::{words_are_forgotten, words_do_not_pile_up};
 pub use self::schemas::events_have_their_schemas;
 
 /// What is due later than this isn't waited for, in milliseconds: a day.
@@ -255,19 +257,6 @@ pub fn markers_are_kept(world: &World, effects: &[Effects], retention: Duration)
         }
     }
     violations
-}
-
-/// What consumers of messages leave in the key-value store for the relay is gone: claims, and words of what failed. Where one
-/// dies just then, that of a first attempt may stay, until the event's marker is collected; it holds nobody up.
-pub fn words_are_forgotten(world: &World) -> Vec<Violation> {
-    let contents = world.key_value.contents();
-    let words = contents.values.keys().filter(|key| key.starts_with("outcome/"));
-    let claims = contents.counters.keys().filter(|key| key.starts_with("claim/"));
-    let (first, later): (Vec<_>, Vec<_>) = words.chain(claims).partition(|key| key.ends_with("/1"));
-    match later.is_empty() && first.len() <= 1 {
-        true => Vec::new(),
-        false => vec![Violation(format!("the store still has {first:?} {later:?}"))],
-    }
 }
 
 /// No dead letter of these subscriptions had more attempts than their policy says, and one that had them all had the time
