@@ -13,7 +13,7 @@ use selvedge_testkit::chaos::Bounds;
 use selvedge_testkit::checkers::Violation;
 use selvedge_testkit::sweep;
 
-use crate::application::{Clients, Programs};
+use crate::application::{Clients, Programs, Setting};
 use crate::todo_journey::{only_its_events, todo_journey};
 
 /// The environment variable that names a component's mutant.
@@ -165,7 +165,7 @@ pub fn hunt(root: &Path, mutant: &str) -> Option<Found> {
     };
     // From 2: the eighth seed is the first without faults and cron.
     for (run, seed) in (1..).zip(2..2 + SEEDS) {
-        let outcome = programs.run(clients, seed, Bounds::default(), false);
+        let outcome = programs.run(Setting::without_broker(clients), seed, Bounds::default(), false);
         if !outcome.violations.is_empty() {
             return found(format!("{by} {seed}"), run, &outcome.violations);
         }
@@ -173,7 +173,7 @@ pub fn hunt(root: &Path, mutant: &str) -> Option<Found> {
     if clients == Clients::Everything {
         return None;
     }
-    let report = sweep::sweep_until(programs.sandboxed(), &todo_journey, &only_its_events, 1);
+    let report = sweep::sweep_until(&programs.sandboxed(), &todo_journey, &only_its_events, 1);
     let (case, violations) = report.broken.first()?;
     let by = format!("the sweep: call {}, {:?} {:?}", case.call, case.fault, case.when);
     found(by, usize::try_from(SEEDS).unwrap_or(0) + report.runs, violations)

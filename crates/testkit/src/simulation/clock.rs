@@ -1,6 +1,6 @@
 //! A clock that moves with tokio's paused time, and can be stepped.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use selvedge_engine::ports::Clock;
@@ -15,6 +15,7 @@ pub struct SimulatedClock {
     start: Instant,
     step_ns: AtomicI64,
     stepped: AtomicBool,
+    set_back_ms: AtomicU64,
 }
 
 impl SimulatedClock {
@@ -24,18 +25,27 @@ impl SimulatedClock {
             start: Instant::now(),
             step_ns: AtomicI64::new(0),
             stepped: AtomicBool::new(false),
+            set_back_ms: AtomicU64::new(0),
         }
     }
 
     /// Steps the wall clock; time that passes is not touched.
     pub fn step_ms(&self, step_ms: i64) {
         self.stepped.store(true, Ordering::SeqCst);
+        if step_ms < 0 {
+            self.set_back_ms.fetch_add(step_ms.unsigned_abs(), Ordering::SeqCst);
+        }
         self.step_ns.fetch_add(step_ms * 1_000_000, Ordering::SeqCst);
     }
 
     /// Whether the wall clock was ever stepped.
     pub fn was_stepped(&self) -> bool {
         self.stepped.load(Ordering::SeqCst)
+    }
+
+    /// How far the wall clock was set back, all steps together: what is due at a time may come later by so much.
+    pub fn set_back(&self) -> Duration {
+        Duration::from_millis(self.set_back_ms.load(Ordering::SeqCst))
     }
 
     /// How much time has passed since the world began, whatever the wall clock says.
