@@ -33,16 +33,17 @@ pub const HUNTED: [&str; 9] = [
 /// Seeds that are tried before the sweep is.
 const SEEDS: u64 = 24;
 /// Mutants that are hunted with the clients of every route: a todo's way doesn't meet them.
-const NOT_OF_TODOS: [&str; 5] = [
+const NOT_OF_TODOS: [&str; 6] = [
     "breaker_never_closes",
     "compensation_skipped",
+    "expiry_ignored",
     "late_success_stands",
     "provider_asked_under_new_key",
     "redrive_keeps_attempts",
 ];
 
 /// Every mutant, and what it does wrong.
-pub const MUTANTS: [(&str, &str); 25] = [
+pub const MUTANTS: [(&str, &str); 26] = [
     (
         "accepted_without_commit",
         "a failed append is answered as if it had worked",
@@ -84,6 +85,7 @@ pub const MUTANTS: [(&str, &str); 25] = [
         "event_id_not_derived",
         "a command that is sent again makes events with new ids",
     ),
+    ("expiry_ignored", "what has expired is delivered all the same"),
     ("failure_is_success", "a delivery that failed as a whole counts as done"),
     (
         "idempotency_key_ignored",

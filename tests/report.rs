@@ -180,8 +180,8 @@ randomness, stores and network, and the same number makes the same run, call for
 
 Random clients give commands, by turns sensible and not, on every public route: accounts (two of them ask for the same address
 at once), todos (two change the same at once, or at a version that is no more), orders (paid, declined, too late, not to be
-shipped), events from outside (again, changed, forged, in batches, by Dapr's API), readers of every list, operators (with the
-token and without) who pause, redrive, discard, replay and rebuild, and rubbish. In half of the runs providers outside fulfil
+shipped), events from outside (again, changed, forged, expired, in batches, by Dapr's API), readers of every list, operators
+(with the token and without) who pause, redrive, discard, replay and rebuild, and rubbish. In half of the runs providers outside fulfil
 the orders. Other clients do nothing but create and complete todos. Either meet the application as it is in spin.toml, and by
 way of each message broker.
 
@@ -226,6 +226,7 @@ Again: `cargo xtask sim --mutants`.
   registered, its todo is verified at once, and an order is confirmed.
 - Every notification that isn't a dead letter was taken by the webhook, at least once.
 - A dead letter had its attempts, and the time between them.
+- What expires before it may be delivered has no effect, and is a dead letter that says so; what hasn't expired is none.
 - Consumers of messages leave nothing in the store that isn't collected later; without faults, nothing at all.
 - What is done is marked as done for as long as it could be delivered again.
 - Every event of a function is as its schema says.

@@ -19,6 +19,9 @@ pub use self::schemas::events_have_their_schemas;
 /// What is due later than this isn't waited for, in milliseconds: a day.
 const SOON_MS: i64 = 24 * 60 * 60 * 1_000;
 
+/// How the reason of a dead letter begins that wasn't delivered in time.
+pub const EXPIRED: &str = "it expired at ";
+
 /// One subscription, and where its effects are counted.
 #[derive(Debug, Clone)]
 pub struct Effects {
@@ -58,7 +61,7 @@ impl fmt::Display for Violation {
 }
 
 /// Every event of the journal has exactly one effect per subscription that hears it, or is a dead letter with a reason
-/// and at least one attempt; never both a second time.
+/// and at least one attempt, unless it expired; never both a second time.
 pub fn exactly_once(world: &World, effects: &[Effects]) -> Vec<Violation> {
     let mut violations = Vec::new();
     for event in rows(
@@ -111,8 +114,10 @@ fn dead_letter(world: &World, subscription: &str, position: i64) -> Option<DeadL
     let row = rows(world, &query).into_iter().next()?;
     let has_story = matches!(
         &row[..],
-        [Value::Text(reason), Value::Integer(1..), Value::Integer(first), Value::Integer(last)]
-            if !reason.is_empty() && (first <= last || world.clock.was_stepped())
+        [Value::Text(reason), Value::Integer(attempts), Value::Integer(first), Value::Integer(last)]
+            // What had expired when its turn came was never tried.
+            if (*attempts > 0 && !reason.is_empty() || reason.starts_with(EXPIRED))
+                && (first <= last || world.clock.was_stepped())
     );
     Some(DeadLetter { has_story })
 }
