@@ -6,8 +6,10 @@ pub mod money;
 mod providers;
 mod runs;
 pub mod schemas;
+mod setting;
 mod todos;
 
+use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +22,9 @@ use selvedge_testkit::checkers::{self, Attempts, Effects, Violation};
 use tempfile::TempDir;
 
 pub use money::money_conserved;
-pub use runs::{Clients, Programs};
+pub use runs::Programs;
 pub use schemas::events_have_their_schemas;
+pub use setting::{Broker, Clients, Setting};
 
 /// Where the application's subscriptions have their effects.
 pub const EFFECTS: [Effects; 2] = [
@@ -76,17 +79,13 @@ const ATTEMPTS: Attempts = Attempts {
 /// The application as chaos runs it: its shipped components with small batches, few attempts and a webhook, so that a
 /// short run meets what else takes thousands of events. Components and environment are the manifest's, unless `change`
 /// says otherwise.
-pub fn under_pressure(root: &Path, change: impl FnOnce(&mut Manifest)) -> anyhow::Result<Arc<Program>> {
-    let mut manifest = Manifest::read(&root.join("spin.toml"))?;
+pub fn under_pressure(root: &Path, broker: Broker, change: impl FnOnce(&mut Manifest)) -> anyhow::Result<Arc<Program>> {
+    let infix = broker.infix();
+    let mut manifest = Manifest::read(&root.join(format!("spin{infix}.toml")))?;
     let folder = TempDir::with_prefix("selvedge-chaos-")?;
-    let file = "subscriptions.toml";
-    let mut text = std::fs::read_to_string(root.join(file))?;
-    for effect in EFFECTS {
-        let name = format!("name = \"{}\"\n", effect.subscription);
-        let settings = format!("{name}batch = 3\nmax_attempts = {}\n", ATTEMPTS.attempts_max);
-        text = text.replace(&name, &settings);
-    }
-    std::fs::write(folder.path().join(file), text)?;
+    let file = format!("subscriptions{infix}.toml");
+    let text = std::fs::read_to_string(root.join(&file))?;
+    std::fs::write(folder.path().join(file), pressed(&text))?;
     // The components' files are read from the manifest's folder.
     std::os::unix::fs::symlink(root.join("schemas"), folder.path().join("schemas"))?;
     folder.path().clone_into(&mut manifest.folder);
@@ -101,10 +100,32 @@ pub fn under_pressure(root: &Path, change: impl FnOnce(&mut Manifest)) -> anyhow
     Ok(Arc::new(Program::compile(manifest, Some(cache), &|_| {})?))
 }
 
+/// Subscriptions of which those with effects get small batches and few attempts, whatever they had.
+fn pressed(subscriptions: &str) -> String {
+    let mut is_pressed = false;
+    let mut text = String::new();
+    for line in subscriptions.lines() {
+        let [key, value] = line.split_once(" = ").map_or([line, ""], |(key, value)| [key, value]);
+        if key == "name" {
+            is_pressed = EFFECTS
+                .iter()
+                .any(|effect| value.trim_matches('"') == effect.subscription);
+        }
+        if !(is_pressed && matches!(key, "batch" | "max_attempts")) {
+            text.extend([line, "\n"]);
+        }
+        if is_pressed && key == "name" {
+            // Writing to a String can't fail.
+            let _ = writeln!(text, "batch = 3\nmax_attempts = {}", ATTEMPTS.attempts_max);
+        }
+    }
+    text
+}
+
 fn set(manifest: &mut Manifest, name: &str, value: &str) -> anyhow::Result<()> {
     let variable = manifest.variables.get_mut(name);
     variable
-        .with_context(|| format!("spin.toml has no variable {name}"))?
+        .with_context(|| format!("the manifest has no variable {name}"))?
         .default = Some(value.to_owned());
     Ok(())
 }

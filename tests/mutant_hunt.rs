@@ -13,13 +13,13 @@ use selvedge_testkit::chaos::Bounds;
 use selvedge_testkit::checkers::Violation;
 use selvedge_testkit::sweep;
 
-use crate::application::{Clients, Programs};
+use crate::application::{Broker, Clients, Programs, Setting};
 use crate::todo_journey::{only_its_events, todo_journey};
 
 /// The environment variable that names a component's mutant.
 const VARIABLE: &str = "SELVEDGE_MUTANT";
 /// The components that are built with mutants in them: those that a todo's events and an order's pass, and the operator's.
-pub const HUNTED: [&str; 9] = [
+pub const HUNTED: [&str; 10] = [
     "todos",
     "relay",
     "notifications",
@@ -29,20 +29,25 @@ pub const HUNTED: [&str; 9] = [
     "payments",
     "shipping",
     "admin",
+    "kafka_consumer",
 ];
 /// Seeds that are tried before the sweep is.
 const SEEDS: u64 = 24;
 /// Mutants that are hunted with the clients of every route: a todo's way doesn't meet them.
-const NOT_OF_TODOS: [&str; 5] = [
+const NOT_OF_TODOS: [&str; 6] = [
     "breaker_never_closes",
     "compensation_skipped",
+    "expiry_ignored",
     "late_success_stands",
     "provider_asked_under_new_key",
     "redrive_keeps_attempts",
 ];
 
+/// Mutants that are hunted where events go by Kafka: nobody else meets them.
+const OF_KAFKA: [&str; 1] = ["offset_committed_early"];
+
 /// Every mutant, and what it does wrong.
-pub const MUTANTS: [(&str, &str); 25] = [
+pub const MUTANTS: [(&str, &str); 27] = [
     (
         "accepted_without_commit",
         "a failed append is answered as if it had worked",
@@ -84,6 +89,7 @@ pub const MUTANTS: [(&str, &str); 25] = [
         "event_id_not_derived",
         "a command that is sent again makes events with new ids",
     ),
+    ("expiry_ignored", "what has expired is delivered all the same"),
     ("failure_is_success", "a delivery that failed as a whole counts as done"),
     (
         "idempotency_key_ignored",
@@ -99,6 +105,10 @@ pub const MUTANTS: [(&str, &str); 25] = [
     (
         "marker_for_what_failed",
         "an event that is to be tried again is marked as done",
+    ),
+    (
+        "offset_committed_early",
+        "a topic's offset is committed before its records are done",
     ),
     (
         "provider_asked_under_new_key",
@@ -159,21 +169,29 @@ pub fn hunt(root: &Path, mutant: &str) -> Option<Found> {
         let violation = violations.first().map(ToString::to_string).unwrap_or_default();
         Some(Found { by, runs, violation })
     };
-    let (clients, by) = match NOT_OF_TODOS.contains(&mutant) {
-        true => (Clients::Everything, "every route, seed"),
-        false => (Clients::Todos, "seed"),
+    let everyone = Setting::without_broker(Clients::Everything);
+    let (setting, by) = match mutant {
+        of_all if NOT_OF_TODOS.contains(&of_all) => (everyone, "every route, seed"),
+        of_kafka if OF_KAFKA.contains(&of_kafka) => (
+            Setting {
+                clients: Clients::Todos,
+                broker: Broker::Kafka,
+            },
+            "by Kafka, seed",
+        ),
+        _ => (Setting::without_broker(Clients::Todos), "seed"),
     };
     // From 2: the eighth seed is the first without faults and cron.
     for (run, seed) in (1..).zip(2..2 + SEEDS) {
-        let outcome = programs.run(clients, seed, Bounds::default(), false);
+        let outcome = programs.run(setting, seed, Bounds::default(), false);
         if !outcome.violations.is_empty() {
             return found(format!("{by} {seed}"), run, &outcome.violations);
         }
     }
-    if clients == Clients::Everything {
+    if setting != Setting::without_broker(Clients::Todos) {
         return None;
     }
-    let report = sweep::sweep_until(programs.sandboxed(), &todo_journey, &only_its_events, 1);
+    let report = sweep::sweep_until(&programs.sandboxed(), &todo_journey, &only_its_events, 1);
     let (case, violations) = report.broken.first()?;
     let by = format!("the sweep: call {}, {:?} {:?}", case.call, case.fault, case.when);
     found(by, usize::try_from(SEEDS).unwrap_or(0) + report.runs, violations)

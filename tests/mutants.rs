@@ -3,7 +3,7 @@
 
 use selvedge_testkit::chaos::Bounds;
 
-use crate::application::Clients;
+use crate::application::{Clients, Setting};
 use crate::harness::root;
 use crate::mutant_hunt::{self, MUTANTS};
 
@@ -24,7 +24,7 @@ fn the_same_build_without_a_mutant_keeps_its_promise() {
     let programs = mutant_hunt::programs(&root(), "");
     for (clients, seeds) in [(Clients::Todos, 2..10), (Clients::Everything, 2..8)] {
         for seed in seeds {
-            let outcome = programs.run(clients, seed, Bounds::default(), false);
+            let outcome = programs.run(Setting::without_broker(clients), seed, Bounds::default(), false);
             assert!(outcome.violations.is_empty(), "seed {seed}: {:#?}", outcome.violations);
             assert!(
                 outcome.events > 10,

@@ -9,7 +9,7 @@ use selvedge_testkit::chaos::Bounds;
 use selvedge_testkit::figures::{self, Figures};
 use selvedge_testkit::sweep::{COPIES, FAULTS};
 
-use crate::application::{Clients, Programs};
+use crate::application::{Broker, Clients, Programs, Setting};
 use crate::mutant_hunt::{self, Hunted};
 use crate::search::{self, Extent, Search};
 
@@ -18,22 +18,21 @@ const TABLE: [&str; 2] = [
     "<!-- mutants: written by `cargo xtask sim --report` -->\n",
     "<!-- /mutants -->\n",
 ];
-/// Of the runs that were asked for, one in so many is one with the clients of todos.
-const TODOS_SHARE: usize = 4;
+/// For so many runs that were asked for there is one with the clients of todos, or by a broker one with either clients.
+const SHARE: usize = 10;
 
 /// Searches and hunts, and writes what came of it to docs/reliability.md and the testkit's README. The figures of the sweeps,
 /// of hardship and of the fuzzers are those that the last of these runs has left.
 pub fn write(root: &Path, programs: &Programs, from: u64, extent: Extent, bounds: Bounds) -> anyhow::Result<ExitCode> {
-    let share = match extent {
-        Extent::Runs(runs) => Extent::Runs(runs.div_ceil(TODOS_SHARE as u64)),
-        Extent::Journeys(journeys) => Extent::Journeys(journeys.div_ceil(TODOS_SHARE)),
-    };
-    let searches = [(Clients::Everything, extent), (Clients::Todos, share)];
-    let searches = searches.map(|(clients, extent)| {
-        let found = search::search(programs, clients, from, extent, bounds);
-        println!("{found}");
-        found
-    });
+    let searches: Vec<_> = settings()
+        .map(|setting| {
+            let is_first = setting == Setting::without_broker(Clients::Everything);
+            let extent = if is_first { extent } else { share(extent) };
+            let found = search::search(programs, setting, from, extent, bounds);
+            println!("{found}");
+            found
+        })
+        .collect();
     // A journey that panics is one of the ways in which a mutant is found.
     std::panic::set_hook(Box::new(|_| {}));
     let hunted = mutant_hunt::hunt_all(root, None);
@@ -56,6 +55,19 @@ pub fn write(root: &Path, programs: &Programs, from: u64, extent: Extent, bounds
     std::fs::write(&readme, format!("{before}{begin}{}{end}{after}", mutants(&hunted)))?;
     let holds = searches.iter().all(|search| search.broken.is_empty()) && missed == 0;
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is searched with: both kinds of clients, without a broker and by each.
+fn settings() -> impl Iterator<Item = Setting> {
+    let with = |broker| [Clients::Everything, Clients::Todos].map(|clients| Setting { clients, broker });
+    Broker::ALL.into_iter().flat_map(with)
+}
+
+fn share(extent: Extent) -> Extent {
+    match extent {
+        Extent::Runs(runs) => Extent::Runs(runs.div_ceil(SHARE as u64)),
+        Extent::Journeys(journeys) => Extent::Journeys(journeys.div_ceil(SHARE)),
+    }
 }
 
 /// Figures of runs that other commands make.
@@ -85,9 +97,15 @@ fn seeds(searches: &[Search]) -> String {
         let cells: Vec<_> = searches.iter().map(cell).collect();
         let _ = writeln!(table, "| {name} | {} |", cells.join(" | "));
     };
-    row("", &|search| match search.clients {
-        Clients::Everything => "every route".to_owned(),
-        Clients::Todos => "todos".to_owned(),
+    row("", &|search| {
+        let clients = match search.setting.clients {
+            Clients::Everything => "every route",
+            Clients::Todos => "todos",
+        };
+        match search.setting.broker {
+            Broker::None => clients.to_owned(),
+            broker => format!("{clients}, {broker}"),
+        }
     });
     row("---", &|_| "---:".to_owned());
     row("Seeds", &|search| format!("{}, from {}", search.runs, search.from));
@@ -144,9 +162,9 @@ fn page(root: &Path, searches: &[Search], hunted: &[Hunted], kept: &Others) -> S
         .iter()
         .map(|search| {
             let Search {
-                clients, runs, from, ..
+                setting, runs, from, ..
             } = search;
-            format!("`cargo xtask sim --release --clients {clients} --runs {runs} --from {from}`, ")
+            format!("`cargo xtask sim --release {setting} --runs {runs} --from {from}`, ")
         })
         .collect();
     format!(
@@ -162,12 +180,13 @@ randomness, stores and network, and the same number makes the same run, call for
 
 Random clients give commands, by turns sensible and not, on every public route: accounts (two of them ask for the same address
 at once), todos (two change the same at once, or at a version that is no more), orders (paid, declined, too late, not to be
-shipped), events from outside (again, changed, forged, in batches, by Dapr's API), readers of every list, operators (with the
-token and without) who pause, redrive, discard, replay and rebuild, and rubbish. In half of the runs providers outside fulfil
-the orders. Other clients do nothing but create and complete todos.
+shipped), events from outside (again, changed, forged, expired, in batches, by Dapr's API), readers of every list, operators
+(with the token and without) who pause, redrive, discard, replay and rebuild, and rubbish. In half of the runs providers outside fulfil
+the orders. Other clients do nothing but create and complete todos. Either meet the application as it is in spin.toml, and by
+way of each message broker.
 
 Meanwhile calls fail, hang, are late, reach their goal and lose their answer; instances trap; requests are copied and overtake
-each other; nodes are lost and started; clients go away; the clock is stepped by up to an hour; the cron misses ticks; webhook
+each other; messages are lost, doubled and late, and brokers restart; nodes are lost and started; clients go away; the clock is stepped by up to an hour; the cron misses ticks; webhook
 and providers fail, hang, answer late, and do what they deny. Then the faults end, the world comes to rest, everything is tried
 once more, and checkers read the stores. Every eighth seed has no faults and no cron: the bells alone must bring everything, and
 no answer may be an error of the server's.
@@ -207,6 +226,8 @@ Again: `cargo xtask sim --mutants`.
   registered, its todo is verified at once, and an order is confirmed.
 - Every notification that isn't a dead letter was taken by the webhook, at least once.
 - A dead letter had its attempts, and the time between them.
+- What expires before it may be delivered has no effect, and is a dead letter that says so; what hasn't expired is none.
+- Consumers of messages leave nothing in the store that isn't collected later; without faults, nothing at all.
 - What is done is marked as done for as long as it could be delivered again.
 - Every event of a function is as its schema says.
 ",

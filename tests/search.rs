@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use selvedge_testkit::chaos::Bounds;
 
-use crate::application::{Clients, Programs};
+use crate::application::{Programs, Setting};
 
 /// How far a search goes.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +21,7 @@ pub enum Extent {
 
 /// What a search came to.
 pub struct Search {
-    pub clients: Clients,
+    pub setting: Setting,
     pub from: u64,
     pub runs: usize,
     pub journeys: usize,
@@ -44,11 +44,11 @@ impl fmt::Display for Search {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
-            "{} runs from seed {} with the clients of {}: {} journeys, {} events, {} host calls, {} faults, {:.1} s on {} \
+            "{} runs from seed {} with {}: {} journeys, {} events, {} host calls, {} faults, {:.1} s on {} \
              threads, {:.0} journeys per second",
             self.runs,
             self.from,
-            self.clients,
+            self.setting,
             self.journeys,
             self.events,
             self.calls,
@@ -61,20 +61,20 @@ impl fmt::Display for Search {
             None => write!(formatter, "the promise holds in all of them"),
             Some(first) => write!(
                 formatter,
-                "broken seeds: {:?}; `cargo xtask sim --clients {} --seed {first}` tells the story",
-                self.broken, self.clients
+                "broken seeds: {:?}; `cargo xtask sim {} --seed {first}` tells the story",
+                self.broken, self.setting
             ),
         }
     }
 }
 
 /// Runs many seeds. A failure ends nothing, so that the count of failures means something.
-pub fn search(programs: &Programs, clients: Clients, from: u64, extent: Extent, bounds: Bounds) -> Search {
+pub fn search(programs: &Programs, setting: Setting, from: u64, extent: Extent, bounds: Bounds) -> Search {
     let begin = Instant::now();
     let next = AtomicU64::new(from);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let found = Mutex::new(Search {
-        clients,
+        setting,
         from,
         runs: 0,
         journeys: 0,
@@ -98,7 +98,7 @@ pub fn search(programs: &Programs, clients: Clients, from: u64, extent: Extent, 
                     if !goes_on(seed) {
                         break;
                     }
-                    let run = AssertUnwindSafe(|| programs.run(clients, seed, bounds, false));
+                    let run = AssertUnwindSafe(|| programs.run(setting, seed, bounds, false));
                     // Nothing of the run's world outlives it.
                     let Ok(outcome) = std::panic::catch_unwind(run) else {
                         println!("seed {seed} panicked");

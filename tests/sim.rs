@@ -14,7 +14,7 @@ use anyhow::Context;
 use clap::Parser;
 use selvedge_testkit::chaos::{self, Bounds};
 
-use crate::application::{Clients, Programs};
+use crate::application::{Broker, Clients, Programs, Setting};
 
 /// A run makes and forgets worlds, instances and connections all the time.
 #[global_allocator]
@@ -36,7 +36,7 @@ struct Options {
     /// Searches until so many journeys were made: accepted commands, each with all that follows from it.
     #[arg(long, conflicts_with_all = ["seed", "runs"], value_name = "NUMBER")]
     journeys: Option<usize>,
-    /// Searches with the clients of todos and with those of every route, hunts the mutants, and writes what came of it to
+    /// Searches with the clients of todos and with those of every route, without a broker and by each, hunts the mutants, and writes what came of it to
     /// docs/reliability.md and the testkit's README, along with what other long runs have left behind.
     #[arg(long, conflicts_with = "seed")]
     report: bool,
@@ -52,6 +52,9 @@ struct Options {
     /// Who gives the commands.
     #[arg(long, value_enum, ignore_case = true, default_value_t = Clients::Everything)]
     clients: Clients,
+    /// By which message broker notifications and analytics get their events.
+    #[arg(long, value_enum, ignore_case = true, default_value_t = Broker::None)]
+    broker: Broker,
     /// Commands in a run.
     #[arg(long, default_value_t = Bounds::default().commands)]
     commands: usize,
@@ -73,8 +76,12 @@ fn main() -> anyhow::Result<ExitCode> {
         commands: options.commands,
         faults: options.faults,
     };
+    let setting = Setting {
+        clients: options.clients,
+        broker: options.broker,
+    };
     if let Some(seed) = options.seed {
-        return Ok(replay(&programs, options.clients, seed, bounds));
+        return Ok(replay(&programs, setting, seed, bounds));
     }
     let from = match options.commit {
         true => commit::commit_seed(root).unwrap_or(options.from),
@@ -87,7 +94,7 @@ fn main() -> anyhow::Result<ExitCode> {
     if options.report {
         return report::write(root, &programs, from, extent, bounds);
     }
-    let found = search::search(&programs, options.clients, from, extent, bounds);
+    let found = search::search(&programs, setting, from, extent, bounds);
     println!("{found}");
     Ok(ExitCode::from(u8::from(!found.broken.is_empty())))
 }
@@ -106,14 +113,14 @@ fn hunt(root: &Path, only: Option<&str>) -> ExitCode {
 }
 
 /// Tells the story of one seed; a failing one is made small first.
-fn replay(programs: &Programs, clients: Clients, seed: u64, bounds: Bounds) -> ExitCode {
-    let fails = |bounds| !programs.run(clients, seed, bounds, false).violations.is_empty();
+fn replay(programs: &Programs, setting: Setting, seed: u64, bounds: Bounds) -> ExitCode {
+    let fails = |bounds| !programs.run(setting, seed, bounds, false).violations.is_empty();
     let bounds = if fails(bounds) {
         chaos::shrink(bounds, fails)
     } else {
         bounds
     };
-    let outcome = programs.run(clients, seed, bounds, true);
+    let outcome = programs.run(setting, seed, bounds, true);
     print!("{}", outcome.story);
     println!(
         "seed {seed}: {} commands, {} events, {} faults, trace {:016x}",
@@ -127,7 +134,7 @@ fn replay(programs: &Programs, clients: Clients, seed: u64, bounds: Bounds) -> E
         println!("broken: {violation}");
     }
     println!(
-        "again: cargo xtask sim --clients {clients} --seed {seed} --commands {} --faults {}",
+        "again: cargo xtask sim {setting} --seed {seed} --commands {} --faults {}",
         bounds.commands, bounds.faults
     );
     ExitCode::FAILURE

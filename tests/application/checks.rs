@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::types::Value;
 use selvedge_testkit::World;
-use selvedge_testkit::checkers::Violation;
+use selvedge_testkit::checkers::{EXPIRED, Violation};
 
 /// Every notification that is no dead letter was taken by the webhook, at least once.
 pub fn told_outside(world: &World) -> Vec<Violation> {
@@ -93,6 +93,35 @@ pub fn taken_are_kept(world: &World, events: &[(String, String)]) -> Vec<Violati
     };
     let violation = |event| Violation(format!("{event:?} was taken and isn't in the journal once"));
     events.iter().filter(missed).map(violation).collect()
+}
+
+/// What expires before it may be delivered (source and id) has no effect, and is a dead letter that says so, in spite of every
+/// redrive and rebuild. And what hasn't expired is no such dead letter.
+pub fn expired_are_never_delivered(world: &World, doomed: &[(String, String)]) -> Vec<Violation> {
+    // Whoever sets the clock back has it expire later.
+    if world.clock.was_stepped() || doomed.is_empty() {
+        return Vec::new();
+    }
+    let parked = format!(
+        "SELECT count(*) FROM exceptions JOIN journal USING (position) WHERE subscription = 'analytics'
+             AND state IN ('dead', 'discarded') AND reason LIKE '{EXPIRED}%' AND journal.source = ?1 AND id = ?2"
+    );
+    let counted = "SELECT count(*) FROM analytics_counted WHERE source = ?1 AND event_id = ?2";
+    let found = |event: &(String, String)| {
+        let (source, id) = event;
+        let [parked, counted] = [&*parked, counted].map(|query| world.sql.number_of(query, &[source, id]));
+        let text = format!("{event:?} expires before it may be delivered: {parked} dead letters, {counted} effects");
+        ((parked, counted) != (1, 0)).then_some(Violation(text))
+    };
+    let early = format!(
+        "SELECT subscription, id, reason FROM exceptions JOIN journal USING (position) WHERE reason LIKE '{EXPIRED}%'
+             AND last_at_ms < strftime('%s', extensions ->> 'expirytime') * 1000"
+    );
+    let early = world.sql.query(&early).expect("the checker's statement is right");
+    let early = early
+        .into_iter()
+        .map(|row| Violation(format!("it hadn't expired yet: {row:?}")));
+    doomed.iter().filter_map(found).chain(early).collect()
 }
 
 /// Nothing that an operator began is left under way: no subscription is paused, and no replay runs.

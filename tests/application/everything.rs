@@ -53,6 +53,7 @@ impl Everything {
         violations.extend(money::orders_have_ended(world));
         violations.extend(checks::refused_changed_nothing(world, &told.refused));
         violations.extend(checks::taken_are_kept(world, &told.events));
+        violations.extend(checks::expired_are_never_delivered(world, &told.doomed));
         violations.extend(checks::operators_left_nothing(world));
         if self.is_provided {
             violations.extend(self.books.agree(world));

@@ -1,45 +1,30 @@
-//! Runs of the chaos: which clients there are, and which application they meet.
+//! Runs of the chaos: which application the clients of a seed meet.
 
-use std::fmt;
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use selvedge_engine::Program;
 use selvedge_engine::config::Manifest;
+use selvedge_testkit::World;
 use selvedge_testkit::chaos::{self, Bounds, Outcome};
+use selvedge_testkit::checkers::{self, Violation};
 
 use super::everything::Everything;
+use super::setting::{Broker, Clients, Setting};
 use super::todos::Todos;
-use super::{promise_under_pressure, providers, set, under_pressure};
-
-/// Which clients a run has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Clients {
-    /// Those who create and complete todos: what goes wrong on a todo's way shows soonest.
-    Todos,
-    /// Those of every public route.
-    Everything,
-}
-
-impl fmt::Display for Clients {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Todos => "todos",
-            Self::Everything => "everything",
-        })
-    }
-}
+use super::{EFFECTS, promise_under_pressure, providers, set, under_pressure};
 
 /// A change that is made to the manifest.
 type Change = Box<dyn Fn(&mut Manifest) + Send + Sync>;
 
-/// The application under pressure, as its seeds need it: with the built-in sandboxes, or with providers outside. Each is
-/// compiled when it is needed first.
+/// The application under pressure, as its seeds need it: by a broker, and with the built-in sandboxes or with providers outside.
+/// Each is compiled when it is needed first.
 pub struct Programs {
     root: Box<Path>,
     change: Change,
-    sandboxed: OnceLock<Arc<Program>>,
-    provided: OnceLock<Arc<Program>>,
+    /// By broker, and by whether there are providers outside.
+    compiled: Mutex<HashMap<(Broker, bool), Arc<Program>>>,
 }
 
 impl Programs {
@@ -48,8 +33,7 @@ impl Programs {
         Self {
             root: root.into(),
             change: Box::new(change),
-            sandboxed: OnceLock::new(),
-            provided: OnceLock::new(),
+            compiled: Mutex::default(),
         }
     }
 
@@ -57,30 +41,34 @@ impl Programs {
     ///
     /// # Panics
     /// Where the components aren't built.
-    pub fn run(&self, clients: Clients, seed: u64, bounds: Bounds, told: bool) -> Outcome {
+    pub fn run(&self, setting: Setting, seed: u64, bounds: Bounds, told: bool) -> Outcome {
+        let Setting { clients, broker } = setting;
         match clients {
-            Clients::Todos => chaos::run(self.program(false), seed, bounds, &Todos, &promise_under_pressure, told),
+            Clients::Todos => {
+                let promise = |world: &World| [promise_under_pressure(world), by_message(world, seed)].concat();
+                chaos::run(&self.program(broker, false), seed, bounds, &Todos, &promise, told)
+            }
             Clients::Everything => {
                 // Calm seeds are multiples of eight: some of them have providers too.
                 let is_provided = (seed / 8).is_multiple_of(2) ^ seed.is_multiple_of(2);
                 let everything = Everything::new(is_provided);
-                let promise = |world: &_| everything.promise(world);
-                chaos::run(self.program(is_provided), seed, bounds, &everything, &promise, told)
+                let promise = |world: &World| [everything.promise(world), by_message(world, seed)].concat();
+                let program = self.program(broker, is_provided);
+                chaos::run(&program, seed, bounds, &everything, &promise, told)
             }
         }
     }
 
-    /// The application with its own sandboxes.
+    /// The application without a broker and with its own sandboxes.
     ///
     /// # Panics
     /// Where the components aren't built.
-    pub fn sandboxed(&self) -> &Arc<Program> {
-        self.program(false)
+    pub fn sandboxed(&self) -> Arc<Program> {
+        self.program(Broker::None, false)
     }
 
-    fn program(&self, is_provided: bool) -> &Arc<Program> {
-        let program = if is_provided { &self.provided } else { &self.sandboxed };
-        program.get_or_init(|| {
+    fn program(&self, broker: Broker, is_provided: bool) -> Arc<Program> {
+        let compile = || {
             let change = |manifest: &mut Manifest| {
                 for name in ["payment_provider_url", "shipping_provider_url"] {
                     if is_provided {
@@ -90,7 +78,17 @@ impl Programs {
                 }
                 (self.change)(manifest);
             };
-            under_pressure(&self.root, change).expect("the components are built: `cargo xtask build`")
-        })
+            under_pressure(&self.root, broker, change).expect("the components are built: `cargo xtask build`")
+        };
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        compiled.entry((broker, is_provided)).or_insert_with(compile).clone()
+    }
+}
+
+/// What holds besides of an application whose functions hear messages; where there are none, nothing is to be found.
+fn by_message(world: &World, seed: u64) -> Vec<Violation> {
+    match chaos::is_calm(seed) {
+        true => checkers::words_are_forgotten(world),
+        false => checkers::words_do_not_pile_up(world, &EFFECTS.map(|effect| effect.subscription)),
     }
 }

@@ -55,7 +55,7 @@ pub fn all() -> Result<Vec<String>> {
 }
 
 /// The functions that a todo's events and an order's pass, and the operator's: tests/mutant_hunt.rs hunts in them.
-const HUNTED: [&str; 9] = [
+const HUNTED: [&str; 10] = [
     "todos",
     "relay",
     "notifications",
@@ -65,6 +65,7 @@ const HUNTED: [&str; 9] = [
     "payments",
     "shipping",
     "admin",
+    "kafka-consumer",
 ];
 
 /// How components are built, and where they land.

@@ -3,19 +3,25 @@
 use std::ffi::OsString;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::process::{self, say};
 use crate::{components, test, workspace};
 
-/// Search seeds for a broken promise, or replay one: `--runs N`, `--seed N`.
+/// The environment variable that asks for whole sweeps; `crates/testkit/src/sweep.rs` heeds it.
+const WHOLE: (&str, &str) = ("SELVEDGE_SWEEP", "all");
+
+/// Search seeds for a broken promise, or replay one: `--runs N`, `--seed N`. Or sweep: `--sweep`.
 #[derive(clap::Args)]
 pub struct Sim {
     /// Builds the simulator with all optimisations first: for long searches.
     #[arg(long)]
     release: bool,
+    /// Runs every sweep whole, instead of a part of those that are too large for every day.
+    #[arg(long, conflicts_with_all = ["release", "options"])]
+    sweep: bool,
     /// Given to the simulator as they are: --seed N, --runs N, --journeys N, --from N, --clients todos|everything,
-    /// --commands N, --faults N, --mutants, --mutant NAME, --report.
+    /// --broker none|redis|mqtt|kafka, --commands N, --faults N, --mutants, --mutant NAME, --report.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
     options: Vec<OsString>,
 }
@@ -24,6 +30,10 @@ impl Sim {
     /// Becomes the simulator, whose exit code says whether the promise held.
     pub fn run(self) -> Result<()> {
         components::build_all()?;
+        if self.sweep {
+            ensure!(sweep(true)?, "a sweep broke a promise; it is named above");
+            return Ok(());
+        }
         // Only these ask for them, and they take a minute at first.
         let hunts = |option: &OsString| {
             option
@@ -34,7 +44,8 @@ impl Sim {
             components::build_mutants()?;
         }
         if self.options.iter().any(|option| option == "--report") {
-            sweep()?;
+            // What they find doesn't keep the report from being written: it says what was run.
+            sweep(false)?;
         }
         say("building the simulator");
         let (profile, folder) = if self.release {
@@ -58,8 +69,8 @@ impl Sim {
     }
 }
 
-/// Runs the sweeps, whose figures the report takes in. What they find doesn't keep it from being written: it says what was run.
-fn sweep() -> Result<()> {
+/// Runs the sweeps, whose figures the report takes in: whole, or as every day. Whether they all held.
+fn sweep(is_whole: bool) -> Result<bool> {
     test::build_engine(&test::END_TO_END)?;
     say("the sweeps");
     let mut tests = workspace::cargo();
@@ -67,5 +78,9 @@ fn sweep() -> Result<()> {
         .arg("test")
         .args(test::END_TO_END)
         .args(["--test", "behaviours", "--", "sweep", "rebuild"]);
-    process::status(&mut tests).map(drop)
+    if is_whole {
+        let (name, value) = WHOLE;
+        tests.env(name, value);
+    }
+    Ok(process::status(&mut tests)?.success())
 }

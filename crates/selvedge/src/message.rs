@@ -3,6 +3,7 @@
 //! A trigger has nobody to answer to, and its broker may lose what it brings. So a consumer says in the key-value store what
 //! became of an event, where whoever published it looks: a done marker ([`inbox::marker`](crate::inbox::marker)) under the
 //! function's own name for a success, an [`outcome_key`] for anything else. Whoever publishes goes on until one of them is there.
+//! Of an event there is one word at most, that of the last attempt: what comes too late to be heard doesn't pile up.
 //!
 //! Every replica of a function may get the same message at the same moment. The first to [claim](claim_key) it takes it; what
 //! slips through is stopped by markers and unique keys, as everywhere.
@@ -65,10 +66,13 @@ pub(crate) async fn receive(host: &Host, consumer: &Consumer<'_>, payload: &[u8]
     };
     let (mut words, mut unheard) = (Vec::new(), Vec::new());
     for (((source, id), attempt), outcome) in names.iter().zip(attempts).zip(&outcomes) {
-        match (encode_outcome(outcome), attempt) {
-            (None, _) => {}
-            (Some(word), Some(attempt)) => words.push((outcome_key(consumer.name, source, id, attempt), word)),
-            (Some(_), None) => unheard.push(outcome),
+        match (outcome, attempt) {
+            (Outcome::Success, _) => {}
+            (_, Some(attempt)) => {
+                let word = encode_outcome(outcome, attempt);
+                words.extend(word.map(|word| (outcome_key(consumer.name, source, id), word)));
+            }
+            (_, None) => unheard.push(outcome),
         }
     }
     if !words.is_empty() {
@@ -155,36 +159,46 @@ pub fn claim_key(consumer: &str, source: &str, id: &str, attempt: u32) -> String
 /// The key under which a consumer leaves word of an event that didn't succeed.
 ///
 /// ```
-/// assert_eq!(selvedge::message::outcome_key("analytics", "/todos", "1", 2), "outcome/analytics//todos/1/2");
+/// assert_eq!(selvedge::message::outcome_key("analytics", "/todos", "1"), "outcome/analytics//todos/1");
 /// ```
-pub fn outcome_key(consumer: &str, source: &str, id: &str, attempt: u32) -> String {
-    inbox::key("outcome", consumer, source, id, Some(attempt))
+pub fn outcome_key(consumer: &str, source: &str, id: &str) -> String {
+    inbox::key("outcome", consumer, source, id, None)
 }
 
 const RETRY: &str = "RETRY ";
 const DROP: &str = "DROP ";
 
-/// What stands under an [`outcome_key`]; `None` for a success, which has a marker.
-fn encode_outcome(outcome: &Outcome) -> Option<Vec<u8>> {
-    match outcome {
-        Outcome::Success => None,
-        Outcome::Retry { reason } => Some([RETRY, reason].concat().into_bytes()),
-        Outcome::Drop { reason } => Some([DROP, reason].concat().into_bytes()),
-    }
+/// What stands under an [`outcome_key`] after an attempt; `None` for a success, which has a marker.
+fn encode_outcome(outcome: &Outcome, attempt: u32) -> Option<Vec<u8>> {
+    let (verdict, reason) = match outcome {
+        Outcome::Success => return None,
+        Outcome::Retry { reason } => (RETRY, reason),
+        Outcome::Drop { reason } => (DROP, reason),
+    };
+    Some(format!("{attempt} {verdict}{reason}").into_bytes())
 }
 
-/// Reads what stands under an [`outcome_key`]. What can't be read is a failed attempt.
+/// Reads what stands under an [`outcome_key`]; `None` where it is of another attempt. What can't be read is a failed attempt.
 ///
 /// ```
 /// use selvedge::{Outcome, message::decode_outcome};
 ///
-/// assert_eq!(decode_outcome(b"DROP no title"), Outcome::drop("no title"));
+/// assert_eq!(decode_outcome(b"2 DROP no title", 2), Some(Outcome::drop("no title")));
+/// assert_eq!(decode_outcome(b"2 DROP no title", 3), None);
 /// ```
-pub fn decode_outcome(word: &[u8]) -> Outcome {
+pub fn decode_outcome(word: &[u8], attempt: u32) -> Option<Outcome> {
     let word = String::from_utf8_lossy(word);
-    match (word.strip_prefix(DROP), word.strip_prefix(RETRY)) {
-        (Some(reason), _) => Outcome::drop(reason),
-        (None, Some(reason)) => Outcome::retry(reason),
-        (None, None) => Outcome::retry("the consumer left a word that can't be read"),
+    let unreadable = || Outcome::retry("the consumer left a word that can't be read");
+    let Some((of, word)) = word.split_once(' ') else {
+        return Some(unreadable());
+    };
+    match of.parse::<u32>() {
+        Ok(of) if attempt != of => None,
+        Err(_) => Some(unreadable()),
+        Ok(_) => Some(match (word.strip_prefix(DROP), word.strip_prefix(RETRY)) {
+            (Some(reason), _) => Outcome::drop(reason),
+            (None, Some(reason)) => Outcome::retry(reason),
+            (None, None) => unreadable(),
+        }),
     }
 }

@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use selvedge::http::{Answer, StatusCode};
 use selvedge::{Outcome, limits, relay};
-use support::listening::{TWO, answer, append, deliveries, drain, heard, listener, subscriptions, world};
+use support::World;
+use support::listening::{HEARD, TWO, answer, append, deliveries, drain, heard, listener, subscriptions, world};
 
 #[test]
 fn a_lease_is_renewed_while_its_delivery_is_under_way() {
@@ -99,6 +100,67 @@ fn a_relay_that_was_stalled_past_its_lease_changes_nothing() {
         world.rows("SELECT * FROM exceptions").is_empty(),
         "the stalled one was fenced"
     );
+}
+
+/// Puts a function there that takes so long for its first delivery, and so long for those that follow.
+fn takes(world: &World, name: &'static str, [first_ms, then_ms]: [u64; 2]) {
+    let (function, takes_ms) = (Rc::new(listener(name, |_| Outcome::Success)), Cell::new(first_ms));
+    world.calls_of(name, move |host, call| {
+        let (function, takes_ms) = (function.clone(), takes_ms.replace(then_ms));
+        Box::pin(async move {
+            if takes_ms > 0 {
+                host.wait(takes_ms).await;
+            }
+            answer(&function, &host, &call).await
+        })
+    });
+}
+
+/// Seed 104 of the chaos by Redis: while one relay waited for what was slow, another was awake and went back to sleep.
+#[test]
+fn what_comes_behind_a_straggler_needs_no_cron_though_another_relay_was_awake() {
+    let names = ["quick", "slow", "slower"];
+    let subscription =
+        |name| format!("[[subscription]]\nname = \"{name}\"\ntypes = [\"*.*.*\"]\ntarget = \"function:{name}\"\n");
+    let world = World::new(&[HEARD]);
+    let relay = world.relay(&names.map(subscription).concat());
+    for (name, takes_ms) in names.into_iter().zip([[0, 1_000], [2_000, 0], [4_000, 0]]) {
+        takes(&world, name, takes_ms);
+    }
+    append(&world, ["1"], "todos.task.created");
+    let begin_ms = world.now_ms();
+    relay.ring(&world.host());
+    world.run_until_ms(begin_ms + 1_900);
+    world.set_now_ms(begin_ms + 1_900);
+    append(&world, ["2"], "todos.task.created");
+    relay.ring(&world.host());
+    world.run_until_ms(world.now_ms() + 20_000);
+    assert_eq!(names.map(|name| heard(&world, name)), [2, 2, 2]);
+}
+
+/// A drain that has taken as long as it may rings for the next one, which finds that somebody is still at work.
+#[test]
+fn what_comes_behind_a_straggler_of_a_drain_that_handed_over_needs_no_cron() {
+    let (world, relay) = world();
+    takes(&world, "all", [6_000, 0]);
+    takes(&world, "tasks", [9_000, 0]);
+    append(&world, ["1"], "orders.order.placed");
+    let begin_ms = world.now_ms();
+    relay.ring(&world.host());
+    for second in 1..=30 {
+        world.run_until_ms(begin_ms + second * 1_000);
+        world.set_now_ms(begin_ms + second * 1_000);
+        match second {
+            // The first drain finds it after 6 s, and hands over after 10.
+            5 => append(&world, ["2"], "todos.task.created"),
+            12 => {
+                append(&world, ["3"], "todos.task.created");
+                relay.ring(&world.host());
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(["all", "tasks"].map(|name| heard(&world, name)), [3, 2]);
 }
 
 #[test]

@@ -76,8 +76,8 @@ impl Consumer {
 
     fn outcome(&self, id: &str, attempt: u32) -> Option<Outcome> {
         let store = self.world.store.borrow();
-        let word = store.get(&message::outcome_key("listener", "/todos", id, attempt))?;
-        Some(message::decode_outcome(word))
+        let word = store.get(&message::outcome_key("listener", "/todos", id))?;
+        message::decode_outcome(word, attempt)
     }
 
     fn is_done(&self, id: &str) -> bool {

@@ -1,10 +1,12 @@
-//! Seeded chaos: random clients, random faults, nodes that come and go and a clock that is stepped; everything from one
-//! number.
+//! Seeded chaos: random clients, random faults, nodes that come and go, message brokers that are lossy and restart, and a clock
+//! that is stepped; everything from one number.
 //!
 //! First safety, then liveness: while the faults rage nothing is asked but that nobody is told a lie; then they stop, the
 //! system comes to rest within a deadline, and the checkers look. Every eighth seed is calm: no faults, and no cron
 //! either, so that the bells alone must bring everything.
 
+mod brokers;
+mod rest;
 mod shrink;
 mod storm;
 
@@ -17,24 +19,17 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use selvedge_engine::Program;
-use tokio::time::Instant;
 
 use crate::checkers::{self, Violation};
 use crate::simulation::clock::START_NS;
 use crate::simulation::{Simulation, World};
 
+use brokers::Brokers;
+use rest::{CALM_DEADLINE, REST_DEADLINE, rest, settle_down};
+
 pub use shrink::shrink;
 pub use storm::{Storm, Unreliable};
 
-/// How long, in virtual time, the system may take to come to rest after the faults stopped, and after a clock that was set back
-/// shows again what it has shown: so that a promise that only waits for the clock isn't taken for a broken one.
-const REST_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
-/// The same where there are no faults and no cron: what the bells don't bring soon they never will.
-const CALM_DEADLINE: Duration = Duration::from_secs(30);
-/// How long the world goes on after it came to rest, so that everything that was late or copied arrives.
-const AFTERMATH: Duration = Duration::from_millis(storm::LATE_MS_MAX + 1_000);
-/// How often it is asked whether the system is at rest, at the most.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// One seed in so many is calm.
 const CALM_EVERY: u64 = 8;
 
@@ -44,7 +39,7 @@ const CALM_EVERY: u64 = 8;
 pub struct Bounds {
     /// Commands that the clients give, all together.
     pub commands: usize,
-    /// Faults that calls meet, on all nodes together.
+    /// Faults that calls and messages meet, on all nodes together.
     pub faults: usize,
 }
 
@@ -74,8 +69,14 @@ pub struct Outcome {
     pub faults: usize,
     /// The hash of every call of every node: the same seed and bounds give the same.
     pub trace_hash: u64,
-    /// Every call with its time, node, component and fault, a line each. Empty unless it was asked for.
+    /// What the brokers did to messages, and every call with its time, node, component and fault, a line each. Empty unless it
+    /// was asked for.
     pub story: String,
+}
+
+/// Whether nothing goes wrong in the run of this seed.
+pub fn is_calm(seed: u64) -> bool {
+    seed.is_multiple_of(CALM_EVERY)
 }
 
 /// A client's part in a run: what it does from one number, and what it was told.
@@ -119,15 +120,16 @@ pub fn run(
         for _ in 0..chance.random_range(0..3) {
             world.add_node().expect("the application starts");
         }
-        let storm = if seed.is_multiple_of(CALM_EVERY) {
+        let storm = if is_calm(seed) {
             Storm::calm()
         } else {
             Storm::new(&mut chance, bounds.faults)
         };
         let slowest_ms = *[0, 0, 3, 30].choose(&mut chance).expect("there are some");
-        let places = Places {
+        let mut places = Places {
             world: &world,
             storm: &storm,
+            brokers: Brokers::new(&world, &storm, seed),
             slowest_ms,
             told,
         };
@@ -142,6 +144,7 @@ pub fn run(
             .clients(&mut chance, bounds.commands, workload, &mut violations)
             .await;
         storm.stop();
+        places.brokers.calm();
         workload.tidy_up(&world, &storm).await;
         violations.extend(settle_down(&world, cron).await);
         if violations.is_empty() {
@@ -153,7 +156,7 @@ pub fn run(
         }
         violations.extend(checkers::accepted_are_kept(&world, &accepted));
         violations.extend(check(&world));
-        let (trace_hash, story) = trace(&world, told);
+        let (trace_hash, story) = trace(&world, &places.brokers, told);
         Outcome {
             seed,
             violations,
@@ -167,48 +170,11 @@ pub fn run(
     })
 }
 
-/// Waits until the system is at rest, and what was under way for long has arrived, and it is at rest still.
-async fn settle_down(world: &World, cron: Option<crate::simulation::world::Cron>) -> Vec<Violation> {
-    let deadline = if cron.is_some() { REST_DEADLINE } else { CALM_DEADLINE };
-    let had_cron = cron.is_some();
-    let mut violations = rest(world, deadline, had_cron).await;
-    drop(cron);
-    tokio::time::sleep(AFTERMATH).await;
-    let _cron = had_cron.then(|| world.start_cron_that_misses(storm::sparse_ticks()));
-    if violations.is_empty() {
-        violations = rest(world, deadline, had_cron).await;
-    }
-    violations
-}
-
-/// Waits until the system is at rest; where it has a cron, until no timer is to come either.
-async fn rest(world: &World, deadline: Duration, has_cron: bool) -> Vec<Violation> {
-    let begun = Instant::now();
-    let deadline = deadline + world.clock.behind();
-    loop {
-        world.revive();
-        let is_there = if has_cron {
-            checkers::is_through(world)
-        } else {
-            checkers::is_at_rest(world)
-        };
-        if is_there {
-            return Vec::new();
-        }
-        if begun.elapsed() > deadline {
-            let (held, to_come) = (checkers::at_rest(world), checkers::still_to_come(world));
-            return vec![Violation(format!(
-                "the system doesn't come to rest within {deadline:?}: {held:?}, and there are still to come {to_come:?}"
-            ))];
-        }
-        tokio::time::sleep((begun.elapsed() / 16).max(LOOK_EVERY)).await;
-    }
-}
-
 /// Where a run takes place.
 struct Places<'r> {
     world: &'r World,
     storm: &'r Storm,
+    brokers: Brokers<'r>,
     /// How long any call may take without being late, in milliseconds.
     slowest_ms: u64,
     told: bool,
@@ -226,9 +192,9 @@ impl Places<'_> {
         self.storm.rage(&node.faults, seed);
     }
 
-    /// Several clients at once, with weather between them: nodes are lost and started, the clock is stepped.
+    /// Several clients at once, with weather between them: nodes are lost and started, brokers restart, the clock is stepped.
     async fn clients(
-        &self,
+        &mut self,
         chance: &mut StdRng,
         commands: usize,
         workload: &impl Workload,
@@ -260,7 +226,7 @@ impl Places<'_> {
         accepted
     }
 
-    fn weather(&self, chance: &mut StdRng) {
+    fn weather(&mut self, chance: &mut StdRng) {
         if chance.random_ratio(1, 12)
             && let Some(node) = self.world.nodes().first()
         {
@@ -273,13 +239,19 @@ impl Places<'_> {
         if chance.random_ratio(1, 20) {
             self.world.clock.step_ms(chance.random_range(-3_600_000..3_600_000));
         }
+        self.brokers.weather();
     }
 }
 
+/// A time of the wall clock, counted from where every run begins. The clock may have been set back to before that.
+fn since_start_ms(at_ms: u64) -> i128 {
+    i128::from(at_ms) - i128::from(START_NS / 1_000_000)
+}
+
 /// The hash of everything that happened, and its story.
-fn trace(world: &World, told: bool) -> (u64, String) {
+fn trace(world: &World, brokers: &Brokers<'_>, told: bool) -> (u64, String) {
     let mut hasher = DefaultHasher::new();
-    let mut story = String::new();
+    let mut story = if told { brokers.story() } else { String::new() };
     for (number, node) in world.all_nodes().iter().enumerate() {
         (number, node.faults.trace_hash()).hash(&mut hasher);
         for call in node.faults.calls().iter().filter(|_| told) {
@@ -287,8 +259,7 @@ fn trace(world: &World, told: bool) -> (u64, String) {
                 .fault
                 .map(|(fault, when)| format!("  ← {fault:?} {when:?}"))
                 .unwrap_or_default();
-            // The clock may have been set back to before the run's begin.
-            let at_ms = i128::from(call.at_ms) - i128::from(START_NS / 1_000_000);
+            let at_ms = since_start_ms(call.at_ms);
             // Writing to a String can't fail.
             let _ = writeln!(
                 story,

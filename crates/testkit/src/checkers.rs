@@ -2,6 +2,8 @@
 //!
 //! They know the tables' shape and the promise, and share no code with the system under test.
 
+mod messages;
+mod rest;
 mod schemas;
 
 use std::fmt;
@@ -12,10 +14,12 @@ use selvedge_events::TypePattern;
 
 use crate::simulation::World;
 
+pub use self::messages::{words_are_forgotten, words_do_not_pile_up};
+pub use self::rest::{at_rest, is_at_rest, is_through, still_to_come};
 pub use self::schemas::events_have_their_schemas;
 
-/// What is due later than this isn't waited for, in milliseconds: a day.
-const SOON_MS: i64 = 24 * 60 * 60 * 1_000;
+/// How the reason of a dead letter begins that wasn't delivered in time.
+pub const EXPIRED: &str = "it expired at ";
 
 /// One subscription, and where its effects are counted.
 #[derive(Debug, Clone)]
@@ -56,7 +60,7 @@ impl fmt::Display for Violation {
 }
 
 /// Every event of the journal has exactly one effect per subscription that hears it, or is a dead letter with a reason
-/// and at least one attempt; never both a second time.
+/// and at least one attempt, unless it expired; never both a second time.
 pub fn exactly_once(world: &World, effects: &[Effects]) -> Vec<Violation> {
     let mut violations = Vec::new();
     for event in rows(
@@ -109,109 +113,12 @@ fn dead_letter(world: &World, subscription: &str, position: i64) -> Option<DeadL
     let row = rows(world, &query).into_iter().next()?;
     let has_story = matches!(
         &row[..],
-        [Value::Text(reason), Value::Integer(1..), Value::Integer(first), Value::Integer(last)]
-            if !reason.is_empty() && (first <= last || world.clock.was_stepped())
+        [Value::Text(reason), Value::Integer(attempts), Value::Integer(first), Value::Integer(last)]
+            // What had expired when its turn came was never tried.
+            if (*attempts > 0 && !reason.is_empty() || reason.starts_with(EXPIRED))
+                && (first <= last || world.clock.was_stepped())
     );
     Some(DeadLetter { has_story })
-}
-
-/// Whether anyone has met the database yet.
-fn has_journal(world: &World) -> bool {
-    world
-        .sql
-        .number("SELECT count(*) FROM sqlite_master WHERE name = 'journal'")
-        == 1
-}
-
-/// Whether nothing is outstanding: what [`at_rest`] says, in one cheap statement.
-pub fn is_at_rest(world: &World) -> bool {
-    if !world.network.kafka.behind().is_empty() {
-        return false;
-    }
-    if !has_journal(world) {
-        return true;
-    }
-    let now_ms = i64::try_from(world.clock.now_ms()).unwrap_or(i64::MAX).to_string();
-    // Without the tables it is 0.
-    world.sql.number_of(
-        "WITH head (position) AS (SELECT coalesce(max(position), 0) FROM journal)
-         SELECT (SELECT count(*) > 0 OR (SELECT position FROM head) = 0 FROM subscriptions)
-             AND NOT EXISTS (SELECT 1 FROM subscriptions
-                 WHERE cursor <> (SELECT position FROM head) OR leased_until_ms > CAST(?1 AS INTEGER))
-             AND NOT EXISTS (SELECT 1 FROM exceptions WHERE state = 'retry')
-             AND NOT EXISTS (SELECT 1 FROM relay WHERE awake_until_ms > CAST(?1 AS INTEGER))",
-        &[&now_ms],
-    ) == 1
-}
-
-/// Whether nothing is outstanding and nothing is still to come by itself: no timer within a day, and no replay that
-/// redelivers. A rebuild may be held back by what somebody has to decide upon.
-pub fn is_through(world: &World) -> bool {
-    let soon_ms = i64::try_from(world.clock.now_ms()).unwrap_or(i64::MAX) + SOON_MS;
-    !has_journal(world)
-        || is_at_rest(world)
-            && world.sql.number_of(
-            "SELECT NOT EXISTS (SELECT 1 FROM exceptions WHERE state = 'scheduled' AND due_at_ms < CAST(?1 AS INTEGER))
-                 AND NOT EXISTS (SELECT 1 FROM replays WHERE state = 'running' AND mode = 'redeliver')",
-            &[&soon_ms.to_string()],
-        ) == 1
-}
-
-/// What is still to come by itself: timers, and replays that run.
-pub fn still_to_come(world: &World) -> Vec<String> {
-    let scheduled = rows(
-        world,
-        "SELECT 'timer', subscription, position, due_at_ms FROM exceptions WHERE state = 'scheduled'",
-    );
-    let running = rows(
-        world,
-        "SELECT mode, subscription, cursor, next_at_ms FROM replays WHERE state = 'running'",
-    );
-    scheduled
-        .into_iter()
-        .chain(running)
-        .map(|row| format!("{row:?}"))
-        .collect()
-}
-
-/// Nothing is outstanding: every cursor is at the journal's end, every Kafka group at its topic's, no retry waits, no lease and no mark is
-/// held. (A consumer of a topic keeps its place for as long as it reads.)
-pub fn at_rest(world: &World) -> Vec<Violation> {
-    let now_ms = i64::try_from(world.clock.now_ms()).unwrap_or(i64::MAX);
-    let head = "(SELECT coalesce(max(position), 0) FROM journal)";
-    let wanted_zero = [
-        (
-            "subscriptions that lag",
-            format!("SELECT count(*) FROM subscriptions WHERE cursor <> {head}"),
-        ),
-        (
-            "events that no subscription was ever asked about",
-            "SELECT count(*) FROM journal WHERE NOT EXISTS (SELECT 1 FROM subscriptions)".to_owned(),
-        ),
-        (
-            "retries that wait",
-            "SELECT count(*) FROM exceptions WHERE state = 'retry'".to_owned(),
-        ),
-        (
-            "leases that are held",
-            format!("SELECT count(*) FROM subscriptions WHERE leased_until_ms > {now_ms}"),
-        ),
-        (
-            "relays that are awake",
-            format!("SELECT count(*) FROM relay WHERE awake_until_ms > {now_ms}"),
-        ),
-    ];
-    let behind = world.network.kafka.behind().into_iter();
-    let mut violations: Vec<_> = behind
-        .map(|(group, topic, lag)| Violation(format!("the group {group} is {lag} records of {topic} behind")))
-        .collect();
-    for (what, query) in wanted_zero {
-        let count = world.sql.number(&query);
-        if count != 0 {
-            violations.push(Violation(format!("at rest there are {count} {what}")));
-        }
-    }
-    violations
 }
 
 /// The counts that analytics answers are what a fold over the journal gives.
@@ -221,8 +128,8 @@ pub fn counts_equal_fold(world: &World) -> Vec<Violation> {
         "SELECT type, day, count FROM analytics_counts
          WHERE generation = (SELECT generation FROM projections WHERE function = 'analytics') ORDER BY type, day",
     );
-    // A dead letter of analytics isn't counted, unless the attempt that failed had counted it: what isn't is left out of the fold as
-    // well. It hears names of three parts.
+    // A dead letter of analytics was accepted and isn't counted: it is left out of the fold as well, unless it was counted in an
+    // attempt of which nobody got word. Analytics hears names of three parts.
     let folded = rows(
         world,
         "SELECT type, strftime('%Y-%m-%d', time_ms / 1000, 'unixepoch') AS day, count(*) FROM journal
@@ -282,19 +189,6 @@ pub fn markers_are_kept(world: &World, effects: &[Effects], retention: Duration)
         }
     }
     violations
-}
-
-/// What consumers of messages leave in the key-value store for the relay is gone: claims, and words of what failed. Where one
-/// dies just then, that of a first attempt may stay, until the event's marker is collected; it holds nobody up.
-pub fn words_are_forgotten(world: &World) -> Vec<Violation> {
-    let contents = world.key_value.contents();
-    let words = contents.values.keys().filter(|key| key.starts_with("outcome/"));
-    let claims = contents.counters.keys().filter(|key| key.starts_with("claim/"));
-    let (first, later): (Vec<_>, Vec<_>) = words.chain(claims).partition(|key| key.ends_with("/1"));
-    match later.is_empty() && first.len() <= 1 {
-        true => Vec::new(),
-        false => vec![Violation(format!("the store still has {first:?} {later:?}"))],
-    }
 }
 
 /// No dead letter of these subscriptions had more attempts than their policy says, and one that had them all had the time

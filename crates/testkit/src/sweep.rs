@@ -1,7 +1,8 @@
 //! The exhaustive crash sweep: one journey, run again for every host call that it makes and every fault that a call can
 //! meet. Then the faults stop, the system runs on, and the checkers look.
 //!
-//! A sweep that is too large for every day runs a part of its cases, unless the environment variable `SELVEDGE_SWEEP` is `all`.
+//! A sweep that is too large for every day runs a part of its cases, unless the environment variable `SELVEDGE_SWEEP` is `all`, as
+//! `cargo xtask sim --sweep` has it.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;

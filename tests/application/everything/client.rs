@@ -22,6 +22,8 @@ pub struct Told {
     pub orders: Vec<String>,
     /// Sources and ids of events from outside that were taken.
     pub events: Vec<(String, String)>,
+    /// Those of them that expire before they may be delivered.
+    pub doomed: Vec<(String, String)>,
     /// Marks of commands that were refused.
     pub refused: Vec<String>,
     /// Whether an operator paused a subscription.

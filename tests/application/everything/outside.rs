@@ -1,4 +1,5 @@
-//! Events of other producers: by `POST /events` in all its modes, and by Dapr's publish API; again, changed, and forged.
+//! Events of other producers: by `POST /events` in all its modes, and by Dapr's publish API; again, changed, forged, and
+//! expired.
 
 use http::Method;
 use rand::RngExt;
@@ -6,10 +7,14 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use selvedge_events::Timestamp;
 use selvedge_testkit::client::Insisted;
+use selvedge_testkit::simulation::clock::START_NS;
 use serde_json::{Value, json};
 
 use super::client::Client;
 
+/// When every simulated run begins, in milliseconds since the Unix epoch.
+const BEGIN_MS: i64 = (START_NS / 1_000_000).cast_signed();
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 const SOURCE: &str = "/sensors";
 const TYPES: [&str; 3] = ["weather.report.published", "a.b.c", "weather.storm.over"];
 const STRUCTURED: (&str, &str) = ("content-type", "application/cloudevents+json");
@@ -28,7 +33,29 @@ fn event(client: &Client<'_>, chance: &mut StdRng, id: &str) -> Value {
         let due_ms = i64::try_from(client.world.clock.now_ms()).unwrap_or(0) + chance.random_range(-5_000..40_000);
         event["deliverat"] = json!(Timestamp::from_unix_ms(due_ms).to_string());
     }
+    if chance.random_ratio(1, 3) {
+        expire(client, chance, &mut event);
+    }
     event
+}
+
+/// Has an event expire: before the run began, or at some time in it or after it, before it may be delivered or not.
+fn expire(client: &Client<'_>, chance: &mut StdRng, event: &mut Value) {
+    let now_ms = i64::try_from(client.world.clock.now_ms()).unwrap_or(0);
+    let expires_at_ms = match chance.random_range(0..4) {
+        0 => BEGIN_MS - 1,
+        // In a calm run it would have been delivered by then, and chance would have no say in it.
+        1 | 2 if !client.is_calm => now_ms + chance.random_range(0..40_000),
+        _ => now_ms + DAY_MS,
+    };
+    event["expirytime"] = json!(Timestamp::from_unix_ms(expires_at_ms).to_string());
+}
+
+/// Whether it expires before it may be delivered.
+fn is_doomed(event: &Value) -> bool {
+    let at_ms = |name: &str| Some(event[name].as_str()?.parse::<Timestamp>().ok()?.unix_ms());
+    let due_ms = at_ms("deliverat").unwrap_or(BEGIN_MS).max(BEGIN_MS);
+    at_ms("expirytime").is_some_and(|expires_at_ms| expires_at_ms <= due_ms)
 }
 
 pub async fn post(client: &Client<'_>, chance: &mut StdRng) -> Option<String> {
@@ -77,7 +104,11 @@ fn taken_as(client: &Client<'_>, taken: &Insisted, event: &Value) -> Option<Opti
     let stream = event["partitionkey"]
         .is_null()
         .then(|| format!("external/id/{source}/{id}"));
-    client.told().events.push((source, id));
+    let mut told = client.told();
+    if is_doomed(event) {
+        told.doomed.push((source.clone(), id.clone()));
+    }
+    told.events.push((source, id));
     Some(stream)
 }
 

@@ -115,12 +115,12 @@ fn look(
 }
 
 /// What is kept of an event that a subscription is done with. What consumers leave of an attempt that failed the relay removes
-/// when it settles it: it stays when both die, of a first attempt until here.
+/// when it settles it. A word that comes after that, and the claim of a first attempt in which both died, stay until here.
 fn keys(subscription: &Subscription, marked_by: &[String], source: &str, id: &str) -> Vec<String> {
     let of_attempt = |name: &String| {
         [
             message::claim_key(name, source, id, 1),
-            message::outcome_key(name, source, id, 1),
+            message::outcome_key(name, source, id),
         ]
     };
     let markers = marked_by.iter().map(|name| inbox::marker(name, source, id));

@@ -93,11 +93,13 @@ impl Drain<'_> {
                 continue;
             }
             if !self.stay_awake(now_ms)? {
-                // Another relay is awake, and looks again before it sleeps. What is still under way is settled here.
-                while !self.in_flight.is_empty() {
-                    self.wait_for_stragglers().await?;
+                // Another relay is awake, and looks again before it sleeps.
+                if self.in_flight.is_empty() {
+                    return Ok(());
                 }
-                return Ok(());
+                // What comes behind a straggler nobody else can take, and its bell has rung: it is looked for here.
+                self.wait_for_stragglers().await?;
+                continue;
             }
             self.dispatch(&view, &wanted, now_ms)?;
             self.gather().await?;
@@ -245,12 +247,16 @@ impl Drain<'_> {
         }
     }
 
-    /// Lets another call go on, since platforms end long ones, and settles what is under way.
+    /// Lets another call go on, since platforms end long ones, and settles what is under way. What comes behind that nobody else
+    /// could take meanwhile: for it there is another bell.
     async fn hand_over(&mut self) -> Result<(), Error> {
         self.fall_asleep()?;
         bell::ring(self.host);
         while !self.in_flight.is_empty() {
             self.wait_for_stragglers().await?;
+            if self.in_flight.is_empty() {
+                bell::ring(self.host);
+            }
         }
         Ok(())
     }

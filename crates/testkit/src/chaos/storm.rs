@@ -1,4 +1,4 @@
-//! The faults of a run: what the calls of all nodes meet until they stop, and peers that are no better.
+//! The faults of a run: what the calls of all nodes and their messages meet until they stop, and peers that are no better.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use crate::simulation::{Fault, Faults, Peer, When};
+use crate::simulation::{Fate, Fault, Faults, Peer, When};
 
 /// The longest that anything is late, in milliseconds.
 pub(super) const LATE_MS_MAX: u64 = 60_000;
@@ -70,6 +70,22 @@ impl Storm {
             state.met += 1;
             Some(fault(&mut chance, call.function == "http.send"))
         });
+    }
+
+    /// What becomes of a message on its way: one in so many is lost, doubled or late, and counts as a fault that was met.
+    pub(super) fn fate(&self, chance: &mut StdRng, one_in: u32) -> Fate {
+        let mut state = self.lock();
+        if state.left == 0 || !chance.random_ratio(1, one_in) {
+            return Fate::Arrives;
+        }
+        state.left -= 1;
+        state.met += 1;
+        let ms = *LATE_MS.choose(chance).expect("there are some");
+        match chance.random_range(0..3) {
+            0 => Fate::Lost,
+            1 => Fate::Doubled { after_ms: ms },
+            _ => Fate::Late { by_ms: ms },
+        }
     }
 
     /// Which ticks the cron misses: while the storm rages none, some or most, and then those of [`sparse_ticks`].

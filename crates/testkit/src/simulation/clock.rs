@@ -15,8 +15,7 @@ pub struct SimulatedClock {
     start: Instant,
     step_ns: AtomicI64,
     stepped: AtomicBool,
-    /// The latest time that it ever showed before it was stepped.
-    latest_ns: AtomicU64,
+    set_back_ms: AtomicU64,
 }
 
 impl SimulatedClock {
@@ -26,14 +25,16 @@ impl SimulatedClock {
             start: Instant::now(),
             step_ns: AtomicI64::new(0),
             stepped: AtomicBool::new(false),
-            latest_ns: AtomicU64::new(0),
+            set_back_ms: AtomicU64::new(0),
         }
     }
 
     /// Steps the wall clock; time that passes is not touched.
     pub fn step_ms(&self, step_ms: i64) {
         self.stepped.store(true, Ordering::SeqCst);
-        self.latest_ns.fetch_max(self.wall_ns(), Ordering::SeqCst);
+        if step_ms < 0 {
+            self.set_back_ms.fetch_add(step_ms.unsigned_abs(), Ordering::SeqCst);
+        }
         self.step_ns.fetch_add(step_ms * 1_000_000, Ordering::SeqCst);
     }
 
@@ -42,10 +43,9 @@ impl SimulatedClock {
         self.stepped.load(Ordering::SeqCst)
     }
 
-    /// How much time has to pass until the wall clock shows again what it showed before it was set back, by all of its steps.
-    pub fn behind(&self) -> Duration {
-        let latest_ns = self.latest_ns.load(Ordering::SeqCst);
-        Duration::from_nanos(latest_ns.saturating_sub(self.wall_ns()))
+    /// How far the wall clock was set back, all steps together: what is due at a time may come later by so much.
+    pub fn set_back(&self) -> Duration {
+        Duration::from_millis(self.set_back_ms.load(Ordering::SeqCst))
     }
 
     /// How much time has passed since the world began, whatever the wall clock says.

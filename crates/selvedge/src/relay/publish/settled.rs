@@ -171,9 +171,8 @@ impl<'p> Words<'p> {
                 }
             }
         }
-        let found = host.get_many(wanted.keys().cloned().collect())?;
-        let is_some = !found.is_empty();
-        for (key, value) in found {
+        let mut is_news = false;
+        for (key, value) in host.get_many(wanted.keys().cloned().collect())? {
             let Some((place, consumer)) = wanted.get(&key).copied() else {
                 continue;
             };
@@ -181,10 +180,12 @@ impl<'p> Words<'p> {
             if key.starts_with("done/") {
                 *heard = Some(Outcome::Success);
             } else if heard.is_none() {
-                *heard = Some(message::decode_outcome(&value));
+                // Word of an attempt before came too late, and is no news.
+                *heard = message::decode_outcome(&value, self.items[place].attempt_ever);
             }
+            is_news |= heard.is_some();
         }
-        Ok(is_some)
+        Ok(is_news)
     }
 
     /// An event that nobody was asked about.
@@ -217,7 +218,7 @@ impl<'p> Words<'p> {
 
     fn outcome_key(&self, place: usize, consumer: &str) -> String {
         let Known { source, id } = &self.events[place];
-        message::outcome_key(consumer, source, id, self.items[place].attempt_ever)
+        message::outcome_key(consumer, source, id)
     }
 
     /// An event is dropped when one consumer drops it, and comes again when one wants it again. Nothing is known of it when
