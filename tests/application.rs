@@ -31,12 +31,14 @@ pub const EFFECTS: [Effects; 2] = [
     Effects {
         subscription: "notifications",
         hears: "todos.task.*",
+        publisher: Some("todos-to-kafka"),
         count: "SELECT count(*) FROM notifications WHERE event_id = ?1 AND source = ?2
             AND generation = (SELECT generation FROM projections WHERE function = 'notifications')",
     },
     Effects {
         subscription: "analytics",
         hears: "*.*.*",
+        publisher: Some("events-to-kafka"),
         count: "SELECT count(*) FROM analytics_counted WHERE event_id = ?1 AND source = ?2
             AND generation = (SELECT generation FROM projections WHERE function = 'analytics')",
     },
@@ -47,16 +49,19 @@ const ANSWERS: [Effects; 3] = [
     Effects {
         subscription: "payments",
         hears: "payments.*.requested",
+        publisher: None,
         count: "SELECT count(*) FROM journal WHERE source = '/payments' AND extensions ->> 'causationid' = ?1",
     },
     Effects {
         subscription: "shipping",
         hears: "shipping.*.requested",
+        publisher: None,
         count: "SELECT count(*) FROM journal WHERE source = '/shipping' AND extensions ->> 'causationid' = ?1",
     },
     Effects {
         subscription: "todo-verification",
         hears: "todos.verification.requested",
+        publisher: None,
         // A todo that was deleted first needs no user any more.
         count:
             "SELECT max((SELECT count(*) FROM journal WHERE source = '/todos' AND extensions ->> 'causationid' = ?1),

@@ -103,7 +103,7 @@ pub fn expired_are_never_delivered(world: &World, doomed: &[(String, String)]) -
         return Vec::new();
     }
     let parked = format!(
-        "SELECT count(*) FROM exceptions JOIN journal USING (position) WHERE subscription = 'analytics'
+        "SELECT count(*) FROM exceptions JOIN journal USING (position) WHERE subscription IN ('analytics', 'events-to-kafka')
              AND state IN ('dead', 'discarded') AND reason LIKE '{EXPIRED}%' AND journal.source = ?1 AND id = ?2"
     );
     let counted = "SELECT count(*) FROM analytics_counted WHERE source = ?1 AND event_id = ?2";

@@ -16,6 +16,7 @@ use serde_json::json;
 const EFFECTS: [Effects; 1] = [Effects {
     subscription: "greetings",
     hears: "greetings.greeting.*",
+    publisher: None,
     count: "SELECT count(*) FROM greetings WHERE event_id = ?1 AND source = ?2",
 }];
 
