@@ -13,7 +13,7 @@ use selvedge_testkit::chaos::Bounds;
 use selvedge_testkit::checkers::Violation;
 use selvedge_testkit::sweep;
 
-use crate::application::{Clients, Programs, Setting};
+use crate::application::{Broker, Clients, Programs, Setting};
 use crate::todo_journey::{only_its_events, todo_journey};
 
 /// The environment variable that names a component's mutant.
@@ -42,8 +42,11 @@ const NOT_OF_TODOS: [&str; 6] = [
     "redrive_keeps_attempts",
 ];
 
+/// Those that only an event by way of a message broker meets.
+const BY_BROKER: [&str; 1] = ["silence_is_success"];
+
 /// Every mutant, and what it does wrong.
-pub const MUTANTS: [(&str, &str); 26] = [
+pub const MUTANTS: [(&str, &str); 27] = [
     (
         "accepted_without_commit",
         "a failed append is answered as if it had worked",
@@ -115,6 +118,10 @@ pub const MUTANTS: [(&str, &str); 26] = [
         "settle_before_effect",
         "the cursor moves before the events are delivered",
     ),
+    (
+        "silence_is_success",
+        "what a consumer of messages says nothing about counts as done",
+    ),
 ];
 
 /// How a mutant was found.
@@ -165,14 +172,19 @@ pub fn hunt(root: &Path, mutant: &str) -> Option<Found> {
         true => (Clients::Everything, "every route, seed"),
         false => (Clients::Todos, "seed"),
     };
+    let (broker, by) = match BY_BROKER.contains(&mutant) {
+        true => (Broker::Redis, format!("redis, {by}")),
+        false => (Broker::None, by.to_owned()),
+    };
+    let setting = Setting { clients, broker };
     // From 2: the eighth seed is the first without faults and cron.
     for (run, seed) in (1..).zip(2..2 + SEEDS) {
-        let outcome = programs.run(Setting::without_broker(clients), seed, Bounds::default(), false);
+        let outcome = programs.run(setting, seed, Bounds::default(), false);
         if !outcome.violations.is_empty() {
             return found(format!("{by} {seed}"), run, &outcome.violations);
         }
     }
-    if clients == Clients::Everything {
+    if setting != Setting::without_broker(Clients::Todos) {
         return None;
     }
     let report = sweep::sweep_until(&programs.sandboxed(), &todo_journey, &only_its_events, 1);
