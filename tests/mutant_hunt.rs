@@ -43,11 +43,14 @@ const NOT_OF_TODOS: [&str; 6] = [
     "redrive_keeps_attempts",
 ];
 
-/// Mutants that are hunted where events go by Kafka: nobody else meets them.
-const OF_KAFKA: [&str; 1] = ["offset_committed_early"];
+/// Those that only an event by way of a message broker meets, and which.
+const BY_BROKER: [(&str, Broker); 2] = [
+    ("offset_committed_early", Broker::Kafka),
+    ("silence_is_success", Broker::Redis),
+];
 
 /// Every mutant, and what it does wrong.
-pub const MUTANTS: [(&str, &str); 27] = [
+pub const MUTANTS: [(&str, &str); 28] = [
     (
         "accepted_without_commit",
         "a failed append is answered as if it had worked",
@@ -123,6 +126,10 @@ pub const MUTANTS: [(&str, &str); 27] = [
         "settle_before_effect",
         "the cursor moves before the events are delivered",
     ),
+    (
+        "silence_is_success",
+        "what a consumer of messages says nothing about counts as done",
+    ),
 ];
 
 /// How a mutant was found.
@@ -169,18 +176,16 @@ pub fn hunt(root: &Path, mutant: &str) -> Option<Found> {
         let violation = violations.first().map(ToString::to_string).unwrap_or_default();
         Some(Found { by, runs, violation })
     };
-    let everyone = Setting::without_broker(Clients::Everything);
-    let (setting, by) = match mutant {
-        of_all if NOT_OF_TODOS.contains(&of_all) => (everyone, "every route, seed"),
-        of_kafka if OF_KAFKA.contains(&of_kafka) => (
-            Setting {
-                clients: Clients::Todos,
-                broker: Broker::Kafka,
-            },
-            "by Kafka, seed",
-        ),
-        _ => (Setting::without_broker(Clients::Todos), "seed"),
+    let (clients, by) = match NOT_OF_TODOS.contains(&mutant) {
+        true => (Clients::Everything, "every route, seed"),
+        false => (Clients::Todos, "seed"),
     };
+    let by_broker = BY_BROKER.iter().find(|(name, _)| *name == mutant);
+    let (broker, by) = match by_broker {
+        Some((_, broker)) => (*broker, format!("{broker}, {by}")),
+        None => (Broker::None, by.to_owned()),
+    };
+    let setting = Setting { clients, broker };
     // From 2: the eighth seed is the first without faults and cron.
     for (run, seed) in (1..).zip(2..2 + SEEDS) {
         let outcome = programs.run(setting, seed, Bounds::default(), false);

@@ -181,15 +181,15 @@ randomness, stores and network, and the same number makes the same run, call for
 Random clients give commands, by turns sensible and not, on every public route: accounts (two of them ask for the same address
 at once), todos (two change the same at once, or at a version that is no more), orders (paid, declined, too late, not to be
 shipped), events from outside (again, changed, forged, expired, in batches, by Dapr's API), readers of every list, operators
-(with the token and without) who pause, redrive, discard, replay and rebuild, and rubbish. In half of the runs providers outside fulfil
-the orders. Other clients do nothing but create and complete todos. Either meet the application as it is in spin.toml, and by
-way of each message broker.
+(with the token and without) who pause, redrive, discard, replay and rebuild, and rubbish. In half of the runs providers outside
+fulfil the orders. Other clients do nothing but create and complete todos. Either meet the application as it is in spin.toml, and
+by way of each message broker.
 
 Meanwhile calls fail, hang, are late, reach their goal and lose their answer; instances trap; requests are copied and overtake
-each other; messages are lost, doubled and late, and brokers restart; nodes are lost and started; clients go away; the clock is stepped by up to an hour; the cron misses ticks; webhook
-and providers fail, hang, answer late, and do what they deny. Then the faults end, the world comes to rest, everything is tried
-once more, and checkers read the stores. Every eighth seed has no faults and no cron: the bells alone must bring everything, and
-no answer may be an error of the server's.
+each other; messages are lost, doubled and late, and brokers restart; nodes are lost and started; clients go away; the clock is
+stepped by up to an hour; the cron misses ticks; webhook and providers fail, hang, answer late, and do what they deny. Then the
+faults end, the world comes to rest, everything is tried once more, and checkers read the stores. Every eighth seed has no faults
+and no cron: the bells alone must bring everything, and no answer may be an error of the server's.
 
 {seeds}
 Again: {again}one seed with its story: `cargo xtask sim --seed N`.
@@ -227,7 +227,8 @@ Again: `cargo xtask sim --mutants`.
 - Every notification that isn't a dead letter was taken by the webhook, at least once.
 - A dead letter had its attempts, and the time between them.
 - What expires before it may be delivered has no effect, and is a dead letter that says so; what hasn't expired is none.
-- Consumers of messages leave nothing in the store that isn't collected later; without faults, nothing at all.
+- Of what a consumer of messages said too late one word stays for an event at most, until the event's marker is collected; without
+  faults it leaves nothing in the store.
 - What is done is marked as done for as long as it could be delivered again.
 - Every event of a function is as its schema says.
 ",

@@ -15,7 +15,7 @@ use crate::delivery::Outcome;
 use crate::message::{self, DELIVERY_ATTEMPT, DELIVERY_STREAM};
 use crate::relay::parcel::{Cause, Delivered, Item, Parcel};
 use crate::subscription::Broker;
-use crate::{Error, Host, inbox, limits, order};
+use crate::{Error, Host, inbox, limits, mutant, order};
 
 /// Publishes what isn't done yet by `send`, which gets the events as consumers take them, and waits for word of it.
 pub(super) async fn publish<F>(
@@ -51,6 +51,11 @@ where
         if !is_all_heard {
             // There may be word of events behind the one that was waited for.
             words.look(host, words.open_places())?;
+        }
+        if mutant::is("silence_is_success") {
+            for place in words.open_places() {
+                words.give_up(place, Outcome::Success);
+            }
         }
     }
     words.forget(host)?;
