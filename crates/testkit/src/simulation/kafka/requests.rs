@@ -39,7 +39,7 @@ pub(super) enum Answer {
     Ready(Bytes),
     /// It waits for records.
     Records {
-        asked: Asked,
+        asked: Box<Asked>,
         /// It is answered then, with none if there are none.
         until: Instant,
     },
@@ -80,11 +80,11 @@ pub(super) fn take(log: &mut Log, written: &mut usize, mut request: Bytes) -> an
         ApiKey::Fetch => {
             let (header, request) = read::<FetchRequest>(request, version)?;
             let wait_ms = u64::try_from(request.max_wait_ms).unwrap_or(0);
-            let asked = Asked {
+            let asked = Box::new(Asked {
                 version,
                 header,
                 request,
-            };
+            });
             let until = Instant::now() + Duration::from_millis(wait_ms);
             return Ok(Answer::Records { asked, until });
         }
