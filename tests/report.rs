@@ -234,7 +234,7 @@ Again: `cargo xtask sim --mutants`.
 ",
         seeds = seeds(searches),
         kinds = FAULTS.len() + COPIES.len(),
-        sweeps = others(&kept.sweeps, "The sweeps", "cargo xtask test --only sweep"),
+        sweeps = others(&kept.sweeps, "The sweeps", "cargo xtask sim --sweep"),
         count = hunted.len(),
         mutants = mutants(hunted),
         hardship = others(&kept.hardship, "The tests on real processes", "cargo xtask hardship"),
