@@ -216,6 +216,34 @@ fn no_offset_is_committed_before_its_record_is_done_wherever_the_node_is_lost() 
     println!("lost at {points} points");
 }
 
+/// Found by seed 258 of `cargo xtask sim --broker kafka`: the consumer moved a cursor while another one had the subscription's lease, and
+/// that one set it back to where it had begun.
+#[test]
+fn a_cursor_follows_the_journal_only_while_nobody_is_at_work_for_its_subscription() {
+    let scene = Scene::new(SUBSCRIPTIONS, 1);
+    let ingested = ingest::ingest(&scene.world.host(), vec![event("a"), event("b")], None);
+    ingested.expect("appended");
+    for id in ["a", "b"] {
+        scene.broker.write(0, &event(id));
+    }
+    let lease = |until_ms: i64| {
+        let statement = "UPDATE subscriptions SET lease_token = 'another', leased_until_ms = ?";
+        scene.world.execute(statement, vec![until_ms.into()]).expect("written");
+    };
+    let subscription = || scene.ids("SELECT cursor, lease_token FROM subscriptions");
+    scene.consumer().ring(&scene.world.host());
+    scene.run_ms(400);
+    assert_eq!(
+        (scene.effects(), subscription()),
+        ("a b".to_owned(), "0|NULL".to_owned())
+    );
+    lease(scene.world.now_ms() + 4_000);
+    scene.run_ms(3_500);
+    assert_eq!(subscription(), "0|another", "somebody is at work");
+    scene.run_ms(2_000);
+    assert_eq!(subscription(), "2|NULL", "the lease has ended");
+}
+
 /// The sweep above finds a consumer that commits before it has brought what it commits.
 #[cfg(feature = "mutants")]
 #[test]

@@ -3,7 +3,9 @@
 //! Its cursor doesn't say what it is brought next: the group's offsets do. It follows the journal whenever the topic's end was reached, so
 //! that operators see whether it is behind, and so that old done markers are collected.
 
-use crate::{Error, Host, limits};
+use crate::host::{Host, Value};
+use crate::lease::{FREE, free_parameters};
+use crate::{Error, limits};
 
 /// What is known of it.
 #[derive(Default)]
@@ -28,8 +30,15 @@ impl Progress {
         let Some(row) = rows.first_mut() else { return Ok(()) };
         let (cursor, head) = (row.integer()?, row.integer()?);
         if let Some(before) = self.head.replace(head).filter(|before| *before > cursor) {
-            let statement = "UPDATE subscriptions SET cursor = ? WHERE name = ? AND cursor < ?";
-            host.execute(statement, vec![before.into(), subscription.into(), before.into()])?;
+            // Whoever is at work for the subscription writes the cursor that it began with. A lease that has ended is taken back, so
+            // that one who wakes up late doesn't.
+            let statement = format!(
+                "UPDATE subscriptions SET cursor = ?, lease_token = NULL, leased_until_ms = 0
+                 WHERE name = ? AND cursor < ? AND {FREE}"
+            );
+            let mut parameters: Vec<Value> = vec![before.into(), subscription.into(), before.into()];
+            parameters.extend(free_parameters(now_ms));
+            host.execute(&statement, parameters)?;
         }
         Ok(())
     }
