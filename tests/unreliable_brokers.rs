@@ -38,61 +38,48 @@ fn run(program: &Arc<Program>, seed: u64, disturb: impl Fn(&World, bool)) -> any
     })
 }
 
-#[test]
-fn a_redis_server_that_loses_doubles_and_delays_messages_costs_no_effect() -> anyhow::Result<()> {
-    let program = program("spin.redis.toml")?;
-    let run = |seed| {
-        run(&program, seed, |world, restart| {
-            let redis = &world.network.redis;
-            let seed = seed + redis.published() as u64;
-            match restart {
-                true => redis.restart(Duration::from_secs(2)),
-                false => redis.fates(|fates| fates.unreliable(seed, UNRELIABLE_PERCENT, LATE_MS)),
-            }
-        })
-    };
+/// Several runs, of which the first is made twice. `disturb` is told the run's seed as well.
+fn costs_no_effect(file: &str, disturb: impl Fn(&World, u64, bool)) -> anyhow::Result<()> {
+    let program = program(file)?;
+    let run = |seed| run(&program, seed, |world, restart| disturb(world, seed, restart));
     assert_eq!(run(1)?, run(1)?, "one seed is one run");
     for seed in 2..=4 {
         run(seed)?;
     }
     Ok(())
+}
+
+#[test]
+fn a_redis_server_that_loses_doubles_and_delays_messages_costs_no_effect() -> anyhow::Result<()> {
+    costs_no_effect("spin.redis.toml", |world, seed, restart| {
+        let redis = &world.network.redis;
+        let seed = seed + redis.published() as u64;
+        match restart {
+            true => redis.restart(Duration::from_secs(2)),
+            false => redis.fates(|fates| fates.unreliable(seed, UNRELIABLE_PERCENT, LATE_MS)),
+        }
+    })
 }
 
 #[test]
 fn an_mqtt_broker_that_loses_doubles_and_delays_messages_costs_no_effect() -> anyhow::Result<()> {
-    let program = program("spin.mqtt.toml")?;
-    let run = |seed| {
-        run(&program, seed, |world, restart| {
-            let mqtt = &world.network.mqtt;
-            let seed = seed + mqtt.published() as u64;
-            match restart {
-                true => mqtt.restart(Duration::from_secs(2)),
-                false => mqtt.fates(|fates| fates.unreliable(seed, UNRELIABLE_PERCENT, LATE_MS)),
-            }
-        })
-    };
-    assert_eq!(run(1)?, run(1)?, "one seed is one run");
-    for seed in 2..=4 {
-        run(seed)?;
-    }
-    Ok(())
+    costs_no_effect("spin.mqtt.toml", |world, seed, restart| {
+        let mqtt = &world.network.mqtt;
+        let seed = seed + mqtt.published() as u64;
+        match restart {
+            true => mqtt.restart(Duration::from_secs(2)),
+            false => mqtt.fates(|fates| fates.unreliable(seed, UNRELIABLE_PERCENT, LATE_MS)),
+        }
+    })
 }
 
 #[test]
 fn a_kafka_broker_that_restarts_costs_no_effect() -> anyhow::Result<()> {
-    let program = program("spin.kafka.toml")?;
-    let run = |seed| {
-        run(&program, seed, |world, restart| {
-            if restart {
-                world.network.kafka.restart(Duration::from_secs(2));
-            }
-        })
-    };
-    assert_eq!(run(1)?, run(1)?, "one seed is one run");
-    for seed in 2..=4 {
-        run(seed)?;
-    }
-    Ok(())
+    costs_no_effect("spin.kafka.toml", |world, _, restart| {
+        if restart {
+            world.network.kafka.restart(Duration::from_secs(2));
+        }
+    })
 }
 
 /// The consumer waits at the broker: it doesn't ask from time to time.

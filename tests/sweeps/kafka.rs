@@ -6,12 +6,12 @@ use selvedge_engine::Program;
 use selvedge_events::Event;
 use selvedge_events::kafka_binding::{self, Record};
 use selvedge_testkit::World;
-use selvedge_testkit::checkers::{self, Violation};
+use selvedge_testkit::checkers::Violation;
 use selvedge_testkit::sweep::Sweep;
 use serde_json::json;
 
 use super::{Application, PATIENCE, arrived_in_order, assert_kept, no_dead_letters, warm_up};
-use crate::application::{EFFECTS, promise};
+use crate::application::promise;
 use crate::todo_journey::{only_its_events, todo_journey};
 
 fn by_kafka() -> anyhow::Result<Arc<Program>> {
@@ -41,7 +41,7 @@ fn every_call_of_a_todo_by_kafka_may_fail_in_every_way() -> anyhow::Result<()> {
 }
 
 /// Somebody else writes an event to a topic, twice, and a record that is none.
-pub async fn outside_journey(world: &World) {
+async fn outside_journey(world: &World) {
     let event = Event::new("r1", "https://weather.example", "weather.report.published");
     let event = event.with_json(&json!({ "celsius": 21 })).expect("it is JSON");
     let event = kafka_binding::encode_binary(&event).expect("a valid event");
@@ -62,9 +62,8 @@ pub async fn outside_journey(world: &World) {
 }
 
 /// The event and the word of the record that is none are in the journal, once each, and were counted.
-pub fn outside_kept(world: &World) -> Vec<Violation> {
-    let mut violations = checkers::exactly_once(world, &EFFECTS[1..]);
-    violations.extend(promise(world));
+fn outside_kept(world: &World) -> Vec<Violation> {
+    let mut violations = promise(world);
     violations.extend(no_dead_letters(world));
     let types = ["weather.report.published", "kafka.record.refused"];
     let counts = types.map(|name| {

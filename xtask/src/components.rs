@@ -54,7 +54,7 @@ pub fn all() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The functions that a todo's events and an order's pass, and the operator's: tests/mutant_hunt.rs hunts in them.
+/// The functions that a todo's events and an order's pass, by Kafka too, and the operator's: tests/mutant_hunt.rs hunts in them.
 const HUNTED: [&str; 10] = [
     "todos",
     "relay",

@@ -92,19 +92,19 @@ fn send(
             bytes,
         );
     }
-    let (end, ended) = oneshot::channel();
+    let (mut end, ended) = End::new();
     match state.tcp.get(&socket.rep()) {
         Some(connection) => {
             let sending = Sending {
                 way: Way::new(&state.component, connection),
                 under_way: None,
-                end: Some(end),
+                end,
             };
             bytes.pipe(&mut store, sending)?;
         }
         None => {
             bytes.close(&mut store)?;
-            tell(end, Err(ErrorCode::InvalidState));
+            end.tell(Err(ErrorCode::InvalidState));
         }
     }
     FutureReader::new(&mut store, ended)
@@ -115,18 +115,18 @@ fn receive(mut store: StoreContextMut<'_, InstanceState>, socket: Resource<TcpSo
     if state.component.ports.network.tcp().is_none() {
         return WasiSockets::receive(Access::<_, WasiSockets>::new(store, InstanceState::sockets), socket);
     }
-    let (end, ended) = oneshot::channel();
+    let (mut end, ended) = End::new();
     let bytes = match state.tcp.get(&socket.rep()) {
         Some(connection) => {
             let receiving = Receiving {
                 way: Way::new(&state.component, connection),
                 under_way: None,
-                end: Some(end),
+                end,
             };
             StreamReader::new(&mut store, receiving)?
         }
         None => {
-            tell(end, Err(ErrorCode::InvalidState));
+            end.tell(Err(ErrorCode::InvalidState));
             StreamReader::new(&mut store, std::iter::empty())?
         }
     };
@@ -176,7 +176,7 @@ impl Way {
 struct Sending {
     way: Way,
     under_way: Option<Call<usize>>,
-    end: Option<oneshot::Sender<Ended>>,
+    end: End,
 }
 
 impl<D> StreamConsumer<D> for Sending {
@@ -210,10 +210,7 @@ impl<D> StreamConsumer<D> for Sending {
                     StreamResult::Completed
                 }
                 Err(error) => {
-                    self.end
-                        .take()
-                        .into_iter()
-                        .for_each(|end| tell(end, Err(error.clone())));
+                    self.end.tell(Err(error));
                     StreamResult::Dropped
                 }
             })),
@@ -221,17 +218,11 @@ impl<D> StreamConsumer<D> for Sending {
     }
 }
 
-impl Drop for Sending {
-    fn drop(&mut self) {
-        self.end.take().into_iter().for_each(|end| tell(end, Ok(())));
-    }
-}
-
 /// What the other side sends goes to the component.
 struct Receiving {
     way: Way,
     under_way: Option<Call<Bytes>>,
-    end: Option<oneshot::Sender<Ended>>,
+    end: End,
 }
 
 impl<D> StreamProducer<D> for Receiving {
@@ -265,20 +256,32 @@ impl<D> StreamProducer<D> for Receiving {
             }
             Err(error) => Err(error),
         };
-        self.end.take().into_iter().for_each(|end| tell(end, ended.clone()));
+        self.end.tell(ended);
         Poll::Ready(Ok(StreamResult::Dropped))
     }
 }
 
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        self.end.take().into_iter().for_each(|end| tell(end, Ok(())));
+/// Tells once how a direction ended: well, where nothing else was said before it was dropped.
+struct End(Option<oneshot::Sender<Ended>>);
+
+impl End {
+    fn new() -> (Self, oneshot::Receiver<Ended>) {
+        let (end, ended) = oneshot::channel();
+        (Self(Some(end)), ended)
+    }
+
+    fn tell(&mut self, ended: Ended) {
+        if let Some(end) = self.0.take() {
+            // Nobody may want to know any more.
+            let _ = end.send(ended);
+        }
     }
 }
 
-/// Tells how a direction ended, if anybody still wants to know.
-fn tell(end: oneshot::Sender<Ended>, ended: Ended) {
-    let _ = end.send(ended);
+impl Drop for End {
+    fn drop(&mut self) {
+        self.tell(Ok(()));
+    }
 }
 
 fn failed(text: String) -> ErrorCode {

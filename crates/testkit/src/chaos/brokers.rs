@@ -78,9 +78,7 @@ impl<'w> Brokers<'w> {
         }
         let down_ms = *DOWN_MS.choose(&mut self.chance).expect("there are some");
         let down = Duration::from_millis(down_ms);
-        self.world.network.redis.restart(down);
-        self.world.network.mqtt.restart(down);
-        self.world.network.kafka.restart(down);
+        self.world.network.restart_brokers(down);
         let now_ms = since_start_ms(self.world.clock.now_ms());
         tell(&self.story, now_ms, &format!("they are down for {down:?}"));
     }

@@ -146,21 +146,23 @@ impl<M: Send + 'static> Listener<M> {
 
 /// Has `arrive` done as the fate says: not at all, at once, later, or at once and later.
 pub(super) fn carry(fate: Fate, arrive: impl Fn() + Send + 'static) {
-    let later = |ms, arrive: Box<dyn Fn() + Send>| {
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(ms)).await;
-            arrive();
-        });
-    };
     match fate {
         Fate::Arrives => arrive(),
         Fate::Lost => {}
-        Fate::Late { by_ms } => later(by_ms, Box::new(arrive)),
+        Fate::Late { by_ms } => later(Duration::from_millis(by_ms), arrive),
         Fate::Doubled { after_ms } => {
             arrive();
-            later(after_ms, Box::new(arrive));
+            later(Duration::from_millis(after_ms), arrive);
         }
     }
+}
+
+/// Has something done after this time.
+pub(super) fn later(after: Duration, what: impl FnOnce() + Send + 'static) {
+    tokio::spawn(async move {
+        tokio::time::sleep(after).await;
+        what();
+    });
 }
 
 /// The lock of a broker's state; whoever panicked in it left it whole.

@@ -279,9 +279,7 @@ impl NodeGate {
                 Verdict::Proceed
             }
             Fault::BrokersRestarted { after_ms } => {
-                self.network.redis.restart(Duration::from_millis(after_ms));
-                self.network.mqtt.restart(Duration::from_millis(after_ms));
-                self.network.kafka.restart(Duration::from_millis(after_ms));
+                self.network.restart_brokers(Duration::from_millis(after_ms));
                 Verdict::Proceed
             }
             Fault::ClientGone => {

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use self::log::Log;
 use self::requests::Answer;
-use super::broker::lock;
+use super::broker::{later, lock};
 
 /// Where it listens.
 pub const ADDRESS: &str = "127.0.0.1:9092";
@@ -65,10 +65,7 @@ impl SimulatedKafka {
     pub fn restart(&self, after: Duration) {
         self.stop();
         let broker = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(after).await;
-            broker.start();
-        });
+        later(after, move || broker.start());
     }
 
     /// How many records were written so far, to all topics.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use selvedge_engine::ports::{MqttConnection, MqttError, MqttMessage, MqttMessages, MqttOptions, MqttQos};
 
-use super::broker::{Fates, Listener, Passing, carry, lock};
+use super::broker::{Fates, Listener, Passing, carry, later, lock};
 
 const SHARED: &str = "$share/";
 
@@ -46,10 +46,7 @@ impl SimulatedMqtt {
     pub fn restart(&self, after: Duration) {
         self.stop();
         let broker = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(after).await;
-            broker.start();
-        });
+        later(after, move || broker.start());
     }
 
     /// Changes what becomes of messages on their way to listeners. Nothing else may be asked of it meanwhile.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -59,6 +60,13 @@ impl SimulatedNetwork {
             peers: Mutex::default(),
             exchanges: Arc::default(),
         }
+    }
+
+    /// Stops every message broker, and starts it again after this time.
+    pub fn restart_brokers(&self, after: Duration) {
+        self.redis.restart(after);
+        self.mqtt.restart(after);
+        self.kafka.restart(after);
     }
 
     /// Lets `peer` answer for `authority` (host and port as in the URL).

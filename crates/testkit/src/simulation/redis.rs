@@ -14,7 +14,7 @@ use selvedge_engine::ports::{RedisConnection, RedisError, RedisMessage, RedisMes
 
 pub use self::streams::Entry;
 use self::streams::Streams;
-use super::broker::{Fates, Listener, Passing, carry, lock};
+use super::broker::{Fates, Listener, Passing, carry, later, lock};
 use super::clock::SimulatedClock;
 
 /// The only Redis server of a world, whatever address it is reached by. It runs from the start.
@@ -69,10 +69,7 @@ impl SimulatedRedis {
     pub fn restart(&self, after: Duration) {
         self.stop();
         let server = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(after).await;
-            server.start();
-        });
+        later(after, move || server.start());
     }
 
     /// Changes what becomes of messages on their way to listeners. Nothing else may be asked of it meanwhile.
